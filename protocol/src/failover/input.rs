@@ -1,0 +1,110 @@
+//! What goes into a client's door.
+
+use std::time::Duration;
+
+use crate::event::EventPosition;
+use crate::session::{Operation, Request, SessionId, Token, WriteId};
+use crate::term::Term;
+use crate::wire::session::{Object, ServerMessage};
+
+/// How a client starts.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Base URLs (`http://host:port`) in the order of preference: nodes, or one proxy.
+    pub addresses: Vec<String>,
+    /// Whether `addresses` are all there is (a list given by the author): addresses announced in
+    /// a status are then not used.
+    pub fixed: bool,
+    /// The project.
+    pub project: String,
+    /// The page.
+    pub page: String,
+    /// The page's parameters.
+    pub params: Object,
+    /// The first properties, if the session is opened anew.
+    pub props: Object,
+    /// Keep a watch to the peer all the time.
+    pub warm_watch: bool,
+    /// Move by navigation (a browser whose page came from a node) instead of staying.
+    pub navigates: bool,
+    /// A session to go on with.
+    pub resume: Option<Saved>,
+    /// Feeds jitter.
+    pub seed: u64,
+}
+
+/// What a client keeps of its session across a reload or a navigation.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Saved {
+    /// The session.
+    pub session: SessionId,
+    /// Its token, or a hand-over token.
+    pub token: Token,
+    /// Names this use of a hand-over token.
+    #[serde(default)]
+    pub nonce: Option<String>,
+    /// The last event that the client has.
+    #[serde(default)]
+    pub last_event: Option<EventPosition>,
+    /// The next operation id.
+    pub next_id: WriteId,
+    /// Operations without an outcome.
+    #[serde(default)]
+    pub open: Vec<Request>,
+    /// The highest term.
+    #[serde(default)]
+    pub term: Option<Term>,
+}
+
+/// One connection, counted by the machine; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// One thing that happened.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Time has passed; also given for `Output::Timeout`.
+    Timeout,
+    /// A connection is open.
+    Connected {
+        /// Which.
+        conn: ConnId,
+    },
+    /// A message came.
+    Message {
+        /// Where.
+        conn: ConnId,
+        /// The message.
+        message: Box<ServerMessage>,
+    },
+    /// A connection could not be made, or has ended, or sent what is not a message.
+    Ended {
+        /// Which.
+        conn: ConnId,
+        /// Why, for people.
+        why: String,
+    },
+    /// The user does something.
+    Command(Command),
+    /// The page woke up, the network came back, the clock jumped: look at once.
+    Probe,
+}
+
+/// What a user or page does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Operates: the next id is given to it (`Failover::next_id` says which).
+    Operate {
+        /// What to do.
+        operation: Operation,
+        /// How long it may take to be applied.
+        deadline: Duration,
+    },
+    /// Sets the subscribed tags, all of them each time.
+    Subscribe {
+        /// The tags.
+        tags: Vec<String>,
+    },
+    /// Ends the session.
+    Close,
+}

@@ -1,0 +1,88 @@
+//! Every limit, with its reason.
+
+use std::time::Duration;
+
+/// Names of nodes, pairs, projects and pages: a log line must hold several of them.
+pub const NAME_MAX_BYTES: usize = 64;
+/// A tag path such as `Plant/Boiler 1/Temperature`.
+pub const TAG_PATH_MAX_BYTES: usize = 256;
+/// A text value of a tag, a note on an ack: what fits on a screen.
+pub const TEXT_MAX_BYTES: usize = 4 * 1024;
+/// Properties of one session, as JSON: typed text and choices, not documents.
+pub const PROPS_MAX_BYTES: usize = 32 * 1024;
+/// One session message (design section 6).
+pub const SESSION_MESSAGE_MAX_BYTES: usize = 256 * 1024;
+/// Operations of one session without an outcome.
+pub const OUTSTANDING_WRITES_MAX: usize = 64;
+/// Outcomes of one session kept above its floor: four times what can be outstanding.
+pub const OUTCOMES_MAX: usize = 256;
+/// Tags that one session subscribes to.
+pub const SUBSCRIPTIONS_MAX: usize = 2_000;
+/// Sessions on one node.
+pub const SESSIONS_MAX: usize = 10_000;
+/// Events of the kept log.
+pub const EVENTS_MAX: usize = 10_000;
+/// Age of an event after which it may be dropped.
+pub const EVENT_AGE_MAX: Duration = Duration::from_secs(3600);
+/// A session without a connection lives this long.
+pub const SESSION_LINGER: Duration = Duration::from_secs(600);
+/// A hand-over token may be used this long.
+pub const HANDOVER_TOKEN_LIFE: Duration = Duration::from_secs(30);
+/// Ids that a counting tag remembers: a day of one write a second.
+pub const COUNTED_IDS_MAX: u64 = 100_000;
+/// The deadline of an operation that names none.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// One peer frame. Chunks of transfers stay far below it.
+pub const PEER_FRAME_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Items of a full transfer travel in chunks of about this size.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks on their way without a receipt.
+pub const CHUNKS_IN_FLIGHT: u32 = 8;
+/// Unreceived updates on the control connection: heartbeats wait behind no more than this.
+pub const UPDATES_IN_FLIGHT_BYTES: usize = 64 * 1024;
+/// Updates of each kind held in memory for a tail, in number.
+pub const LOG_WINDOW_UPDATES: usize = 4_096;
+/// Updates of each kind held in memory for a tail, in bytes.
+pub const LOG_WINDOW_BYTES: usize = 8 * 1024 * 1024;
+/// All items of one kind: they are held in memory on both nodes.
+pub const ITEMS_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// One item (a file of a project): it travels in one frame.
+pub const ITEM_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Activations a node remembers.
+pub const ACTIVATIONS_MAX: usize = 64;
+/// Requests that wait for a store or a receipt; past it a request is answered `busy`.
+pub const REQUESTS_WAITING_MAX: usize = 16_384;
+
+/// A verdict must follow the hellos within this time.
+pub const VERDICT_WAIT: Duration = Duration::from_secs(1);
+/// Redials of a lost peer are at most this far apart.
+pub const REDIAL_MAX: Duration = Duration::from_secs(1);
+/// The two connects of a look are this far apart.
+pub const LOOK_GAP: Duration = Duration::from_millis(5);
+/// A look that has no answer by then says nothing.
+pub const LOOK_WAIT: Duration = Duration::from_millis(250);
+/// Arrivals handled between two looks at the clock.
+pub const INPUTS_PER_CLOCK_LOOK: usize = 64;
+/// Half the failover timeout must exceed the ping rate by this much, or a busy machine would
+/// fence itself.
+pub const PERMIT_MARGIN: Duration = Duration::from_millis(100);
+/// A freeze must end in a commit or an abort within this time.
+pub const FREEZE_MAX: Duration = Duration::from_millis(500);
+
+/// A client pings after this much silence.
+pub const CLIENT_PING_AFTER: Duration = Duration::from_millis(1_000);
+/// A client counts a connection as lost after this much silence.
+pub const CLIENT_LOST_AFTER: Duration = Duration::from_millis(2_500);
+/// Cap of a client's backoff.
+pub const CLIENT_BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// A client lets a connect attempt run for so long.
+pub const CLIENT_CONNECT_WAIT: Duration = Duration::from_secs(2);
+/// No notice for a shorter interruption on the same node.
+pub const CLIENT_BLIP: Duration = Duration::from_millis(500);
+/// A lower term is taken when nobody was freshly active with the higher one for this long.
+pub const CLIENT_LOWER_TERM_AFTER: Duration = Duration::from_secs(2);
+/// "Freshly" active: said so within this time.
+pub const CLIENT_FRESH: Duration = Duration::from_secs(1);
+/// Behind a proxy a client waits this long for `moved` before it redials.
+pub const CLIENT_MOVED_WAIT: Duration = Duration::from_millis(2_500);

@@ -1,0 +1,5 @@
+//! What goes over a wire: between the nodes (CBOR) and to clients (JSON).
+
+pub mod codec;
+pub mod peer;
+pub mod session;
