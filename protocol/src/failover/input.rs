@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::event::EventPosition;
+use crate::node::NodeId;
 use crate::session::{Operation, Request, SessionId, Token, WriteId};
 use crate::term::Term;
+use crate::time::SessionClock;
 use crate::wire::session::{Object, ServerMessage};
 
 /// How a client starts.
@@ -54,6 +56,45 @@ pub struct Saved {
     /// The highest term.
     #[serde(default)]
     pub term: Option<Term>,
+    /// The page that the user is at; `None`: the one of the options.
+    #[serde(default)]
+    pub place: Option<PageState>,
+    /// Which node's session clock the deadlines of `open` are on, and its time when this was kept.
+    #[serde(default)]
+    pub clock: Option<(NodeId, SessionClock)>,
+    /// What the page that goes on is to tell its user.
+    #[serde(default)]
+    pub transfer: Option<Transfer>,
+}
+
+/// Where a user is: a session that no node knows any more is opened anew with it.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub struct PageState {
+    /// The page.
+    pub page: String,
+    /// Its parameters.
+    #[serde(default)]
+    pub params: Object,
+    /// The session's properties.
+    #[serde(default)]
+    pub props: Object,
+}
+
+/// A session's move to another node.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Transfer {
+    /// The node before.
+    pub from: Option<NodeId>,
+    /// The node now.
+    pub to: NodeId,
+    /// Why.
+    pub reason: String,
+    /// How long no node served the session, in milliseconds.
+    pub gap_ms: u64,
+    /// An id to quote.
+    pub incident: String,
+    /// Whom to tell.
+    pub contact: String,
 }
 
 /// One connection, counted by the machine; never used twice.

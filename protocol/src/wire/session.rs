@@ -166,6 +166,12 @@ pub enum ServerMessage {
     },
     /// The session was resumed on another connection; this one is over.
     Replaced,
+    /// The answer to `resume`: this node does not know the session. The socket is as it was, and
+    /// the client opens the session anew on it.
+    Forgotten {
+        /// The session that was asked for.
+        session: SessionId,
+    },
     /// The message needs a bound session and this socket has none; nothing was done.
     Unbound,
     /// The connection is closed for this reason.
