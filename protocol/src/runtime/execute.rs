@@ -1,0 +1,198 @@
+//! Whether a request runs: sessions, the order of ids, deadlines, keys, recorded outcomes.
+
+use crate::gateway::input::{Items, Request};
+use crate::gateway::output::Answer;
+use crate::item::{Change, ItemKey};
+use crate::limits::{OUTCOMES_MAX, PROPS_MAX_BYTES};
+use crate::runtime::definitions::{Definitions, page_exists};
+use crate::runtime::operations::{self, Author};
+use crate::runtime::records::{self, Object, SessionRecord};
+use crate::runtime::step::Step;
+use crate::session::{Operation, Outcome, SessionId, WriteId};
+use crate::time::{SessionClock, UnixMs};
+
+/// Keys of keyed operations that are remembered: half a day of one request in four seconds, and
+/// far above what can be on its way at once.
+const KEYS_MAX: u64 = 10_000;
+/// An `Idempotency-Key`: what clients make is a UUID or a hash.
+const KEY_MAX_BYTES: usize = 128;
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Executed {
+    /// It runs: these changes are one update, with the record of its outcome among them.
+    Changes {
+        /// What changes.
+        changes: Vec<Change>,
+        /// To be answered when the update may be.
+        outcome: Outcome,
+    },
+    /// Its outcome was known before; answer it when everything up to now is confirmed.
+    Known {
+        /// The outcome.
+        outcome: Outcome,
+    },
+    /// It cannot run and nothing is recorded.
+    Refused(Answer),
+}
+
+/// Executes a request on the items as they stand, those not yet confirmed included.
+///
+/// `out_of_date` says that this node took the level without all that its peer had answered.
+/// Requests that are not about kept state are refused as [`Answer::NotYet`].
+pub fn execute(
+    definitions: &Definitions,
+    config: &Items,
+    kept: &Items,
+    request: &Request,
+    wall: UnixMs,
+    out_of_date: bool,
+) -> Executed {
+    let step = Step::new(definitions, config, kept, wall);
+    match request {
+        Request::Open { session, token_hash, project, page, params, props } => {
+            let record = SessionRecord {
+                token_hash: *token_hash,
+                project: project.clone(),
+                page: page.clone(),
+                params: text_of(params),
+                props: text_of(props),
+                floor: WriteId(0),
+                highest: WriteId(0),
+                opened: wall,
+            };
+            open(step, session, &record)
+        }
+        Request::Operate { session, request, clock } => {
+            operate(step, session, request, *clock, out_of_date)
+        }
+        Request::Keyed { key, operation } => keyed(step, key, operation),
+        Request::End { session } => end(step, session),
+        Request::AlarmMoved { alarm, raised } => operations::alarm_moved(step, alarm, *raised),
+        Request::Config { .. } | Request::Failover { .. } | Request::Resync => {
+            Executed::Refused(Answer::NotYet)
+        }
+    }
+}
+
+pub(super) fn rejected(reason: String) -> Executed {
+    let outcome = Outcome::Rejected { reason };
+    Executed::Refused(Answer::Done { outcome, copies: 0 })
+}
+
+pub(super) fn text_of(object: &Object) -> String {
+    serde_json::to_string(object).unwrap_or_else(|_| "{}".to_owned())
+}
+
+fn open(mut step: Step<'_>, session: &SessionId, record: &SessionRecord) -> Executed {
+    if !page_exists(step.config, &record.project, &record.page) {
+        return Executed::Refused(Answer::NoSuchPage);
+    }
+    for (name, text) in [("params", &record.params), ("props", &record.props)] {
+        if text.len() > PROPS_MAX_BYTES {
+            return rejected(format!("{name} are longer than {PROPS_MAX_BYTES} bytes"));
+        }
+    }
+    step.put(records::session_key(session), records::encode(record));
+    Executed::Changes { changes: step.into_changes(), outcome: Outcome::Applied }
+}
+
+fn operate(
+    mut step: Step<'_>,
+    session: &SessionId,
+    request: &crate::session::Request,
+    clock: SessionClock,
+    out_of_date: bool,
+) -> Executed {
+    let Some(mut record) = records::session(step.kept, session) else {
+        return Executed::Refused(Answer::NoSession);
+    };
+    if let Some(outcome) = records::outcome(step.kept, session, request.id) {
+        return Executed::Known { outcome };
+    }
+    if request.id <= record.floor || request.id <= record.highest {
+        // It ran, or another one after it did: running it now could undo a newer write.
+        return Executed::Known { outcome: Outcome::Unknown };
+    }
+    let outcome = if request.resent && out_of_date {
+        // The lost peer may have applied it: neither `expired` nor a second run would be true.
+        Outcome::Unknown
+    } else if request.deadline < clock {
+        Outcome::Expired
+    } else {
+        let author = Author::Session { session, id: request.id };
+        match &request.operation {
+            Operation::Write { .. } | Operation::Ack { .. } => {
+                operations::run(&mut step, &author, &request.operation)
+            }
+            Operation::Props { props } => operations::set_props(&mut record, props),
+            Operation::Page { page, params } => {
+                operations::go(step.config, &mut record, page, params)
+            }
+        }
+    };
+    record.highest = request.id;
+    forget(&mut step, session, &mut record, request.floor);
+    step.put(records::session_key(session), records::encode(&record));
+    step.put(records::outcome_key(session, request.id), records::encode(&outcome));
+    Executed::Changes { changes: step.into_changes(), outcome }
+}
+
+/// Drops outcomes that the client has, and the oldest ones past the limit.
+fn forget(step: &mut Step<'_>, session: &SessionId, record: &mut SessionRecord, floor: WriteId) {
+    // A floor at or above the running id would forget an outcome that nobody has seen.
+    let floor = floor.min(WriteId(record.highest.0.saturating_sub(1))).max(record.floor);
+    let from = records::outcome_key(session, WriteId(0));
+    let to = records::outcome_key(session, record.highest);
+    let ids: Vec<(ItemKey, WriteId)> = (step.kept.range(from..to))
+        .filter_map(|(key, _)| {
+            let (_, id) = key.key.rsplit_once('/')?;
+            Some((key.clone(), WriteId(id.parse().ok()?)))
+        })
+        .collect();
+    // The outcome of the running id comes on top.
+    let excess = (ids.len() + 1).saturating_sub(OUTCOMES_MAX);
+    for (n, (key, id)) in ids.into_iter().enumerate() {
+        if id <= floor || n < excess {
+            record.floor = record.floor.max(id);
+            step.delete(key);
+        }
+    }
+    record.floor = record.floor.max(floor);
+}
+
+fn keyed(mut step: Step<'_>, key: &str, operation: &Operation) -> Executed {
+    if key.is_empty() || key.len() > KEY_MAX_BYTES {
+        return rejected(format!("a key has from 1 to {KEY_MAX_BYTES} bytes"));
+    }
+    if let Some(outcome) = records::get(step.kept, &records::keyed_key(key)) {
+        return Executed::Known { outcome };
+    }
+    let outcome = match operation {
+        Operation::Write { .. } | Operation::Ack { .. } => {
+            operations::run(&mut step, &Author::Key(key), operation)
+        }
+        Operation::Props { .. } | Operation::Page { .. } => {
+            return rejected("only writes and acks have keys".to_owned());
+        }
+    };
+    for fallen in step.remember("keys", "", KEYS_MAX, key) {
+        step.delete(records::keyed_key(&fallen));
+    }
+    step.put(records::keyed_key(key), records::encode(&outcome));
+    Executed::Changes { changes: step.into_changes(), outcome }
+}
+
+fn end(mut step: Step<'_>, session: &SessionId) -> Executed {
+    if records::session(step.kept, session).is_none() {
+        return Executed::Refused(Answer::NoSession);
+    }
+    let from = records::outcome_key(session, WriteId(0));
+    let to = records::outcome_key(session, WriteId(u64::MAX));
+    let outcomes: Vec<_> = step.kept.range(from..=to).map(|(key, _)| key.clone()).collect();
+    for key in outcomes {
+        step.delete(key);
+    }
+    step.delete(records::session_key(session));
+    Executed::Changes { changes: step.into_changes(), outcome: Outcome::Applied }
+}

@@ -1,0 +1,93 @@
+//! One update in the making: changes to kept items, and the rings that bound what is kept.
+
+use bytes::Bytes;
+
+use crate::event::{EventPosition, KeptEvent, What};
+use crate::gateway::input::Items;
+use crate::item::{Change, ItemKey};
+use crate::limits::{EVENT_AGE_MAX, EVENTS_MAX};
+use crate::runtime::definitions::Definitions;
+use crate::runtime::events::{PROVIDER, event_key, read, ring_ends};
+use crate::time::UnixMs;
+
+/// A ring loses at most so many of its oldest in one step: an update stays small, and a ring that
+/// must shrink still does so faster than it grows.
+const TRIM_MAX: u64 = 4;
+
+/// One update in the making. Each item is changed at most once in it.
+pub(super) struct Step<'a> {
+    pub(super) definitions: &'a Definitions,
+    pub(super) config: &'a Items,
+    pub(super) kept: &'a Items,
+    pub(super) wall: UnixMs,
+    changes: Vec<Change>,
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn new(
+        definitions: &'a Definitions,
+        config: &'a Items,
+        kept: &'a Items,
+        wall: UnixMs,
+    ) -> Step<'a> {
+        Step { definitions, config, kept, wall, changes: Vec::new() }
+    }
+
+    pub(super) fn put(&mut self, key: ItemKey, body: Bytes) {
+        self.changes.push(Change { key, body: Some(body) });
+    }
+
+    pub(super) fn delete(&mut self, key: ItemKey) {
+        self.changes.push(Change { key, body: None });
+    }
+
+    pub(super) fn into_changes(self) -> Vec<Change> {
+        self.changes
+    }
+
+    /// Appends an event to the kept log and drops what is too old or too many.
+    pub(super) fn event(&mut self, what: What) {
+        let ends = ring_ends(self.kept, PROVIDER, "");
+        let position = EventPosition(ends.map_or(1, |(_, last)| last.saturating_add(1)));
+        let event = KeptEvent { position, time: self.wall, what };
+        let body = Bytes::from(serde_json::to_vec(&event).unwrap_or_default());
+        self.put(event_key(position), body);
+        let Some((first, last)) = ends else { return };
+        let oldest = (position.0 + 1).saturating_sub(EVENTS_MAX as u64);
+        let age_max = u64::try_from(EVENT_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
+        for number in first..=last.min(first.saturating_add(TRIM_MAX - 1)) {
+            let key = event_key(EventPosition(number));
+            let time = self.kept.get(&key).and_then(|item| read(&item.body)).map(|e| e.time);
+            let aged = time.is_none_or(|time| self.wall.0.saturating_sub(time.0) > age_max);
+            if number >= oldest && !aged {
+                break;
+            }
+            self.delete(key);
+        }
+    }
+
+    /// Remembers that `text` is the newest of a ring of at most `most`, and returns the texts of
+    /// those that fell out of it.
+    pub(super) fn remember(
+        &mut self,
+        provider: &str,
+        prefix: &str,
+        most: u64,
+        text: &str,
+    ) -> Vec<String> {
+        let ends = ring_ends(self.kept, provider, prefix);
+        let number = ends.map_or(1, |(_, last)| last.saturating_add(1));
+        let key = |number: u64| ItemKey::new(provider, format!("{prefix}{number:020}"));
+        self.put(key(number), Bytes::copy_from_slice(text.as_bytes()));
+        let Some((first, _)) = ends else { return Vec::new() };
+        let oldest = (number + 1).saturating_sub(most);
+        let mut fallen = Vec::new();
+        for number in first..oldest.min(first.saturating_add(TRIM_MAX)) {
+            if let Some(item) = self.kept.get(&key(number)) {
+                fallen.push(String::from_utf8_lossy(&item.body).into_owned());
+                self.delete(key(number));
+            }
+        }
+        fallen
+    }
+}
