@@ -1,1 +1,10 @@
-//! Placeholder.
+//! Tandem's tests: what the rings of tests and `cargo xtask demo` share.
+//!
+//! `harness` starts and disturbs real processes, `relay` stands between them, `browser` leads a
+//! headless Chromium, `sim` runs the same rules in virtual time. The tests themselves are in
+//! `tests/tests`: `it_*` (processes), `browser_*`, `sim_*`, `tidy`.
+
+pub mod browser;
+pub mod harness;
+pub mod relay;
+pub mod sim;

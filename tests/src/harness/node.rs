@@ -1,0 +1,314 @@
+//! One node: its options file, its process over several runs, what it says about itself.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tandem_protocol::node::{Level, Role};
+use tandem_protocol::status::Status;
+
+use super::log::Log;
+use super::process::Process;
+use super::project::write;
+use super::wait::until;
+use super::{Error, Result, Socket, binary, web};
+
+/// A node must be ready within this time, also on a busy machine.
+pub const READY_MAX: Duration = Duration::from_secs(20);
+/// A takeover must be over within this time, also on a busy machine.
+pub const TAKEOVER_MAX: Duration = Duration::from_secs(10);
+
+/// How a node is started.
+#[derive(Debug, Clone)]
+pub struct NodeSpec {
+    /// Its id.
+    pub id: String,
+    /// Its role.
+    pub role: Role,
+    /// Its pair's id.
+    pub pair: String,
+    /// Its pair's secret.
+    pub secret: String,
+    /// Its own port.
+    pub http: u16,
+    /// `host:port` of its peer; `None`: none is named.
+    pub peer: Option<String>,
+    /// The folder that holds its options file, data and log.
+    pub folder: PathBuf,
+    /// The projects that it pushes into the store.
+    pub projects: Option<PathBuf>,
+    /// The browser SDK.
+    pub web: Option<PathBuf>,
+    /// Lines of the `[shared]` table.
+    pub shared: String,
+    /// More lines for the top of the options file.
+    pub more: String,
+}
+
+impl NodeSpec {
+    /// The options file as text.
+    pub fn options(&self) -> String {
+        let mut text = format!(
+            "role = \"{}\"\nnode_id = \"{}\"\nbind = \"127.0.0.1\"\nhttp = {}\n\
+             data_dir = {:?}\nfollow_parent = true\nlog = \"json\"\n",
+            self.role,
+            self.id,
+            self.http,
+            self.folder.join("data"),
+        );
+        if self.role != Role::Independent || self.peer.is_some() {
+            text += &format!("pair_id = \"{}\"\npair_secret = \"{}\"\n", self.pair, self.secret);
+        }
+        if let Some(peer) = &self.peer {
+            text += &format!("peer = \"{peer}\"\n");
+        }
+        if let Some(projects) = &self.projects {
+            text += &format!("projects_dir = {projects:?}\n");
+        }
+        if let Some(web) = &self.web {
+            text += &format!("web_dir = {web:?}\n");
+        }
+        text += &self.more;
+        text += "\n[shared]\n";
+        text + &self.shared
+    }
+
+    /// Where its options file is.
+    pub fn file(&self) -> PathBuf {
+        self.folder.join("node.toml")
+    }
+}
+
+/// A node with all its runs.
+#[derive(Debug, Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    spec: Mutex<NodeSpec>,
+    process: Mutex<Option<Arc<Process>>>,
+    log: Log,
+    base: String,
+    id: String,
+}
+
+impl Node {
+    /// A node that does not run yet.
+    ///
+    /// # Errors
+    /// Its folder cannot be made.
+    pub fn new(spec: NodeSpec) -> Result<Node> {
+        let folder = &spec.folder;
+        std::fs::create_dir_all(folder).map_err(Error::io(format!("make {}", folder.display())))?;
+        let log = Log::to_file(&folder.join("log.txt"));
+        let base = format!("http://127.0.0.1:{}", spec.http);
+        let id = spec.id.clone();
+        let (spec, process) = (Mutex::new(spec), Mutex::new(None));
+        Ok(Node { inner: Arc::new(Inner { spec, process, log, base, id }) })
+    }
+
+    /// Changes how the next run starts.
+    pub fn change(&self, change: impl FnOnce(&mut NodeSpec)) {
+        change(&mut self.inner.spec.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// How the next run starts.
+    pub fn spec(&self) -> NodeSpec {
+        self.inner.spec.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Starts the process without waiting for anything.
+    ///
+    /// # Errors
+    /// The binary is missing, or the system refused.
+    pub fn launch(&self) -> Result {
+        let spec = self.spec();
+        write(&spec.file(), &spec.options())?;
+        let process = run_file(&spec.id, &spec.file(), &self.inner.log)?;
+        *self.process_slot() = Some(Arc::new(process));
+        Ok(())
+    }
+
+    /// Starts the process and waits until it has bound its port.
+    ///
+    /// # Errors
+    /// It did not become ready.
+    pub async fn start(&self) -> Result {
+        self.launch()?;
+        self.is_ready().await
+    }
+
+    /// Waits until the process has bound its port.
+    ///
+    /// # Errors
+    /// It did not become ready.
+    pub async fn is_ready(&self) -> Result {
+        self.process()?.says("ready node=", READY_MAX).await.map(drop)
+    }
+
+    /// The process of the last run.
+    ///
+    /// # Errors
+    /// There was none.
+    pub fn process(&self) -> Result<Arc<Process>> {
+        self.process_slot().clone().ok_or_else(|| Error::NotRunning(self.inner.id.clone()))
+    }
+
+    /// Whether its process runs (a frozen one does).
+    pub fn runs(&self) -> bool {
+        self.process().is_ok_and(|process| process.ended().is_none())
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn kill(&self) -> Result {
+        let process = self.process()?;
+        process.kill()?;
+        process.ends(READY_MAX).await.map(drop)
+    }
+
+    /// SIGSTOP.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze(&self) -> Result {
+        self.process()?.freeze()
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn thaw(&self) -> Result {
+        self.process()?.thaw()
+    }
+
+    /// SIGTERM, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It does not run, or did not stop.
+    pub async fn stop(&self) -> Result<ExitStatus> {
+        let process = self.process()?;
+        process.terminate()?;
+        process.ends(READY_MAX).await
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// Its base URL.
+    pub fn base(&self) -> &str {
+        &self.inner.base
+    }
+
+    /// What it said, over all runs.
+    pub fn log(&self) -> &Log {
+        &self.inner.log
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.spec().folder.join("data")
+    }
+
+    /// What it says about itself now.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn status(&self) -> Result<Status> {
+        let mut socket = Socket::connect(self.base()).await?;
+        socket.watch().await
+    }
+
+    /// Its answer to `GET path`.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn get(&self, path: &str) -> Result<web::Reply> {
+        web::get(self.base(), path).await
+    }
+
+    /// The newest event of its own log of a kind, as REST tells it.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn newest_event(&self, kind: &str) -> Result<Option<serde_json::Value>> {
+        let events = self.events().await?;
+        Ok(events.into_iter().rfind(|event| event.get("kind").is_some_and(|is| is == kind)))
+    }
+
+    /// The events of its own log, oldest first.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn events(&self) -> Result<Vec<serde_json::Value>> {
+        let reply = self.get("/data/api/v1/redundancy/events").await?;
+        let mut events = match reply.json().get("items") {
+            Some(serde_json::Value::Array(items)) => items.clone(),
+            _ => Vec::new(),
+        };
+        // Whichever way the page orders them.
+        events.sort_by_key(|event| event.get("time").and_then(serde_json::Value::as_u64));
+        Ok(events)
+    }
+
+    /// Waits until its status is as wanted.
+    ///
+    /// # Errors
+    /// It did not come to be.
+    pub async fn shows(
+        &self,
+        what: &str,
+        within: Duration,
+        wanted: impl Fn(&Status) -> bool,
+    ) -> Result<Status> {
+        let what = format!("{} {what}", self.id());
+        until(&what, within, async || match self.status().await {
+            Ok(status) if wanted(&status) => Ok(status),
+            Ok(status) => Err(format!("{status:?}")),
+            Err(e) => Err(e.to_string()),
+        })
+        .await
+    }
+
+    /// Waits until it is active.
+    ///
+    /// # Errors
+    /// It did not become so.
+    pub async fn becomes_active(&self) -> Result<Status> {
+        self.shows("becomes active", TAKEOVER_MAX, |s| s.level == Level::Active).await
+    }
+
+    /// Waits until it is a standby that holds all.
+    ///
+    /// # Errors
+    /// It did not become so.
+    pub async fn becomes_standby(&self) -> Result<Status> {
+        self.shows("becomes a standby with a link", READY_MAX, |s| {
+            matches!(s.level, Level::Cold | Level::Warm)
+                && s.peer.as_ref().is_some_and(|peer| peer.connected)
+        })
+        .await
+    }
+
+    fn process_slot(&self) -> MutexGuard<'_, Option<Arc<Process>>> {
+        self.inner.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs `tandem-node run --config FILE`.
+///
+/// # Errors
+/// The binary is missing, or the system refused.
+pub fn run_file(name: &str, file: &Path, log: &Log) -> Result<Process> {
+    let mut command = Command::new(binary("tandem-node")?);
+    command.arg("run").arg("--config").arg(file);
+    Process::start(name, command, log)
+}
