@@ -1,0 +1,123 @@
+//! The driver: the only owner of the node's rules.
+//!
+//! It runs on a thread of its own with the peer room, so that a busy session never delays a
+//! heartbeat. Rooms ask it through a [`Handle`] and read what it has published: status, items,
+//! level, permit. It never awaits a room.
+
+use std::sync::Arc;
+
+use tandem_protocol::gateway::input::{Items, Request};
+use tandem_protocol::gateway::output::Answer;
+use tandem_protocol::item::{Kind, Update};
+use tandem_protocol::limits::REQUESTS_WAITING_MAX;
+use tandem_protocol::node::Level;
+use tandem_protocol::status::Status;
+use tandem_protocol::term::{ActivationId, Term};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::event::Asked;
+use crate::permit::Gate;
+
+mod inbox;
+mod publish;
+mod turn;
+
+pub use inbox::{Inbox, Senders};
+pub use turn::{Driver, Ended, Rooms};
+
+use publish::Published;
+
+/// What became visible to everyone.
+#[derive(Debug, Clone)]
+pub enum Shown {
+    /// These updates are in force, in order.
+    Updates {
+        /// Which kind.
+        kind: Kind,
+        /// The updates.
+        updates: Vec<Update>,
+    },
+    /// All items of a kind were replaced: read them anew.
+    Reload {
+        /// Which kind.
+        kind: Kind,
+    },
+}
+
+/// The level as modules follow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LevelNow {
+    /// The level.
+    pub level: Level,
+    /// The term under which this node acts; `None` when it does not.
+    pub term: Option<Term>,
+    /// The activation under which this node acts; `None` when it does not.
+    pub activation: Option<ActivationId>,
+    /// Whether there is a permit. It may have run out since: look at the gate before an effect.
+    pub permitted: bool,
+}
+
+/// How rooms meet the driver.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Asked>,
+    waiting: Arc<Semaphore>,
+    published: Arc<Published>,
+}
+
+impl Handle {
+    pub(crate) fn new(requests: mpsc::Sender<Asked>, published: Arc<Published>) -> Handle {
+        Handle { requests, waiting: Arc::new(Semaphore::new(REQUESTS_WAITING_MAX)), published }
+    }
+
+    /// Asks the rules and waits for their answer: after the store and the peer where it must.
+    /// Too many requests that wait are answered `Busy`; a node that stops answers `Standby`.
+    pub async fn request(&self, request: Request) -> Answer {
+        let Ok(slot) = Arc::clone(&self.waiting).try_acquire_owned() else { return Answer::Busy };
+        let (answer, answered) = oneshot::channel();
+        let at = self.clock().now();
+        let asked = Asked { at, request: Box::new(request), answer, slot };
+        match self.requests.try_send(asked) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Answer::Busy,
+            Err(mpsc::error::TrySendError::Closed(_)) => return Answer::Standby,
+        }
+        answered.await.unwrap_or(Answer::Standby)
+    }
+
+    /// What this node says about itself.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.published.status.borrow())
+    }
+
+    /// The status and its changes.
+    pub fn statuses(&self) -> watch::Receiver<Arc<Status>> {
+        self.published.status.subscribe()
+    }
+
+    /// The permit.
+    pub fn gate(&self) -> &Gate {
+        &self.published.gate
+    }
+
+    /// The node's clock.
+    pub fn clock(&self) -> Clock {
+        self.published.clock
+    }
+
+    /// All items of a kind as they are shown now. Cheap: the map is shared.
+    pub fn items(&self, kind: Kind) -> Items {
+        self.published.items(kind)
+    }
+
+    /// What becomes visible from now on. A receiver that lags reads [`Handle::items`] anew.
+    pub fn shown(&self) -> broadcast::Receiver<Arc<Shown>> {
+        self.published.shown.subscribe()
+    }
+
+    /// The level and its changes.
+    pub fn levels(&self) -> watch::Receiver<LevelNow> {
+        self.published.levels.subscribe()
+    }
+}

@@ -1,0 +1,327 @@
+//! One database: identify, load, commit.
+
+use std::path::{Path, PathBuf};
+
+use redb::{DatabaseError, ReadableDatabase, ReadableTable, StorageBackend};
+use tandem_protocol::gateway::input::{Items, Ledger, Loaded, LoadedKind, StoreTicket};
+use tandem_protocol::gateway::output::StoreWrite;
+use tandem_protocol::item::{Kind, Position, Update};
+use tandem_protocol::node::{NodeId, PairId};
+
+use super::archive::{Archive, ArchiveFile};
+use super::tables::{self, FACTS, FORMAT, KindTables, LEDGER, NODE, PAIR, Window, encode};
+use crate::error::{Error, Result};
+
+/// The version of the tables and their rows.
+const FORMAT_NOW: u32 = 1;
+/// Memory for pages; all items are in memory besides.
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// A node's database.
+#[derive(Debug)]
+pub struct Database {
+    redb: redb::Database,
+    path: PathBuf,
+    archive: Option<Box<dyn Archive>>,
+    node: Option<String>,
+    config: Window,
+    kept: Window,
+    failed: bool,
+}
+
+/// Why rows could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Redb(#[from] redb::Error),
+    #[error("a row is not what it should be: {0}")]
+    Row(#[from] minicbor::decode::Error),
+    #[error("archive: {0}")]
+    Archive(#[from] std::io::Error),
+    #[error("a store failed before; the disk is not trusted any more")]
+    FailedBefore,
+    #[error("there is no archive to keep what would be replaced")]
+    NoArchive,
+}
+
+macro_rules! from_redb {
+    ($($error:ident),*) => {
+        $(impl From<redb::$error> for ReadError {
+            fn from(error: redb::$error) -> ReadError {
+                ReadError::Redb(error.into())
+            }
+        })*
+    };
+}
+
+from_redb!(StorageError, TableError, TransactionError, CommitError);
+
+impl Database {
+    /// Opens or creates a file.
+    ///
+    /// # Errors
+    /// It is in use, is no database, or cannot be read; the text names it.
+    pub fn open(path: &Path) -> Result<Database> {
+        let redb = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path);
+        Database::opened(path, redb)
+    }
+
+    /// Opens or creates a database on a backend, as the simulation does.
+    ///
+    /// # Errors
+    /// The backend fails, or holds no database.
+    pub fn open_backend(backend: impl StorageBackend) -> Result<Database> {
+        let redb = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend);
+        Database::opened(Path::new("store"), redb)
+    }
+
+    fn opened(
+        path: &Path,
+        redb: std::result::Result<redb::Database, DatabaseError>,
+    ) -> Result<Database> {
+        let redb = redb.map_err(|error| Error::Folder {
+            path: path.to_owned(),
+            reason: match error {
+                DatabaseError::DatabaseAlreadyOpen => "is in use by another process".to_owned(),
+                DatabaseError::UpgradeRequired(version) => {
+                    format!("has the file format {version}, which this version cannot read")
+                }
+                error => error.to_string(),
+            },
+        })?;
+        Ok(Database {
+            redb,
+            path: path.to_owned(),
+            archive: None,
+            node: None,
+            config: Window::default(),
+            kept: Window::default(),
+            failed: false,
+        })
+    }
+
+    /// Lets it keep what an install replaces.
+    #[must_use]
+    pub fn with_archive(mut self, archive: Box<dyn Archive>) -> Database {
+        self.archive = Some(archive);
+        self
+    }
+
+    /// Checks that the database is this node's and that this version can read it; a new one
+    /// becomes this node's.
+    ///
+    /// # Errors
+    /// It belongs to another node or pair, or a newer version wrote it.
+    pub fn identify(&mut self, node: &NodeId, pair: Option<&PairId>) -> Result<()> {
+        let refuse = |reason| Err(Error::Folder { path: self.path.clone(), reason });
+        let (format, stored_node, stored_pair) = self.identity().map_err(|e| self.unreadable(&e))?;
+        if let Some(format) = format
+            && format != FORMAT_NOW
+        {
+            return refuse(format!(
+                "was written by another version (format {format}, this one reads {FORMAT_NOW})"
+            ));
+        }
+        if let Some(other) = stored_node
+            && other != node.as_str()
+        {
+            return refuse(format!("belongs to node \"{other}\", this node is \"{node}\""));
+        }
+        if let (Some(other), Some(pair)) = (stored_pair, pair)
+            && other != pair.as_str()
+        {
+            return refuse(format!("belongs to pair \"{other}\", this node's is \"{pair}\""));
+        }
+        self.node = Some(node.as_str().to_owned());
+        self.write_identity(node, pair).map_err(|e| self.unreadable(&e))
+    }
+
+    #[expect(clippy::type_complexity, reason = "three facts, named where they are used")]
+    fn identity(
+        &self,
+    ) -> std::result::Result<(Option<u32>, Option<String>, Option<String>), ReadError> {
+        let txn = self.redb.begin_write()?;
+        let facts = txn.open_table(FACTS)?;
+        let text = |key| -> std::result::Result<Option<String>, ReadError> {
+            let bytes = facts.get(key)?;
+            Ok(bytes.map(|b| String::from_utf8_lossy(b.value()).into_owned()))
+        };
+        let format = match facts.get(FORMAT)? {
+            Some(bytes) => Some(minicbor::decode(bytes.value())?),
+            None => None,
+        };
+        Ok((format, text(NODE)?, text(PAIR)?))
+    }
+
+    fn write_identity(
+        &self,
+        node: &NodeId,
+        pair: Option<&PairId>,
+    ) -> std::result::Result<(), ReadError> {
+        let txn = self.redb.begin_write()?;
+        {
+            let mut facts = txn.open_table(FACTS)?;
+            facts.insert(FORMAT, encode(&FORMAT_NOW).as_slice())?;
+            facts.insert(NODE, node.as_str().as_bytes())?;
+            if let Some(pair) = pair {
+                facts.insert(PAIR, pair.as_str().as_bytes())?;
+            }
+            for kind in Kind::ALL {
+                KindTables::open(&txn, kind)?;
+            }
+        }
+        txn.commit()?;
+        Ok(())
+    }
+
+    fn unreadable(&self, error: &ReadError) -> Error {
+        Error::Folder { path: self.path.clone(), reason: error.to_string() }
+    }
+
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn load(&mut self) -> Result<Loaded> {
+        self.read_all().map_err(|e| self.unreadable(&e))
+    }
+
+    fn read_all(&mut self) -> std::result::Result<Loaded, ReadError> {
+        // The tables of a backend that was never identified do not exist yet.
+        let txn = self.redb.begin_write()?;
+        txn.open_table(FACTS)?;
+        for kind in Kind::ALL {
+            KindTables::open(&txn, kind)?;
+        }
+        txn.commit()?;
+        let txn = self.redb.begin_read()?;
+        let facts = txn.open_table(FACTS)?;
+        let ledger = match facts.get(LEDGER)? {
+            Some(bytes) => minicbor::decode(bytes.value())?,
+            None => Ledger::default(),
+        };
+        let mut kinds = Vec::new();
+        for kind in Kind::ALL {
+            let position = match facts.get(tables::position(kind))? {
+                Some(bytes) => minicbor::decode(bytes.value())?,
+                None => Position::default(),
+            };
+            let items: Items =
+                tables::read_items(&txn.open_table(tables::items(kind))?)?.into_iter().collect();
+            let (log, window) = read_log(&txn.open_table(tables::log(kind))?, position)?;
+            *self.window(kind) = window;
+            kinds.push(LoadedKind { items, position, log });
+        }
+        let mut kinds = kinds.into_iter();
+        let config = kinds.next().unwrap_or_default();
+        let kept = kinds.next().unwrap_or_default();
+        Ok(Loaded { ledger, config, kept })
+    }
+
+    fn window(&mut self, kind: Kind) -> &mut Window {
+        match kind {
+            Kind::Config => &mut self.config,
+            Kind::Kept => &mut self.kept,
+        }
+    }
+
+    /// Makes all of these durable in one transaction: all or none.
+    ///
+    /// # Errors
+    /// Nothing is known to be stored. From then on every commit fails: a disk that lost a write
+    /// is not trusted with the next one.
+    pub fn commit(&mut self, jobs: &[(StoreTicket, Vec<StoreWrite>)]) -> Result<()> {
+        let committed = self.try_commit(jobs);
+        self.failed |= committed.is_err();
+        committed.map_err(|e| Error::Store { what: "commit", reason: e.to_string() })
+    }
+
+    fn try_commit(
+        &mut self,
+        jobs: &[(StoreTicket, Vec<StoreWrite>)],
+    ) -> std::result::Result<(), ReadError> {
+        if self.failed {
+            return Err(ReadError::FailedBefore);
+        }
+        let Database { redb, archive, node, config, kept, .. } = self;
+        // One phase and an fsync: redb's checksums tell a torn commit from a whole one.
+        let txn = redb.begin_write()?;
+        {
+            let mut facts = txn.open_table(FACTS)?;
+            let mut config_tables = KindTables::open(&txn, Kind::Config)?;
+            let mut kept_tables = KindTables::open(&txn, Kind::Kept)?;
+            for write in jobs.iter().flat_map(|(_, writes)| writes) {
+                match write {
+                    StoreWrite::Ledger(ledger) => {
+                        facts.insert(LEDGER, encode(ledger).as_slice())?;
+                    }
+                    StoreWrite::Update { kind: Kind::Config, update } => {
+                        config_tables.append(&mut facts, config, update)?;
+                    }
+                    StoreWrite::Update { kind: Kind::Kept, update } => {
+                        kept_tables.append(&mut facts, kept, update)?;
+                    }
+                    StoreWrite::Install { kind, items, position, archive: reason } => {
+                        let (tables, window) = match kind {
+                            Kind::Config => (&mut config_tables, &mut *config),
+                            Kind::Kept => (&mut kept_tables, &mut *kept),
+                        };
+                        if let Some(reason) = reason {
+                            let old = match facts.get(tables::position(*kind))? {
+                                Some(bytes) => minicbor::decode(bytes.value())?,
+                                None => Position::default(),
+                            };
+                            let file = ArchiveFile {
+                                kind: *kind,
+                                reason: reason.clone(),
+                                node: node.clone(),
+                                position: old,
+                                items: tables.all()?,
+                            };
+                            keep(archive.as_deref_mut(), &file)?;
+                        }
+                        tables.install(&mut facts, window, items, *position)?;
+                    }
+                }
+            }
+        }
+        txn.commit()?;
+        Ok(())
+    }
+}
+
+/// The file lasts before anything that it saves is replaced.
+fn keep(
+    archive: Option<&mut (dyn Archive + 'static)>,
+    file: &ArchiveFile,
+) -> std::result::Result<(), ReadError> {
+    let archive = archive.ok_or(ReadError::NoArchive)?;
+    let name = archive.keep(file.kind, &encode(file))?;
+    tracing::info!(name, reason = file.reason, items = file.items.len(), "archived");
+    Ok(())
+}
+
+/// The longest run of updates without a gap that ends at `position`.
+fn read_log(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+    position: Position,
+) -> std::result::Result<(Vec<Update>, Window), ReadError> {
+    let mut log: Vec<Update> = Vec::new();
+    let mut window = Window::default();
+    for row in table.iter()? {
+        let (sequence, bytes) = row?;
+        window.push(sequence.value(), bytes.value().len());
+        let update: Update = minicbor::decode(bytes.value())?;
+        let follows = log
+            .last()
+            .is_none_or(|last| last.position.sequence.checked_add(1) == Some(sequence.value()));
+        if !follows {
+            log.clear();
+        }
+        log.push(update);
+    }
+    if log.last().is_some_and(|last| last.position != position) {
+        log.clear();
+    }
+    Ok((log, window))
+}
