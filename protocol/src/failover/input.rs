@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::event::EventPosition;
-use crate::node::NodeId;
+use crate::node::{NodeId, PairId};
 use crate::session::{Operation, Request, SessionId, Token, WriteId};
 use crate::term::Term;
 use crate::time::SessionClock;
@@ -56,12 +56,18 @@ pub struct Saved {
     /// The highest term.
     #[serde(default)]
     pub term: Option<Term>,
+    /// The pair that it belongs to.
+    #[serde(default)]
+    pub pair: Option<PairId>,
+    /// The node that served the session last.
+    #[serde(default)]
+    pub node: Option<NodeId>,
     /// The page that the user is at; `None`: the one of the options.
     #[serde(default)]
     pub place: Option<PageState>,
-    /// Which node's session clock the deadlines of `open` are on, and its time when this was kept.
+    /// The time of `node`'s session clock when this was kept; the deadlines of `open` are on it.
     #[serde(default)]
-    pub clock: Option<(NodeId, SessionClock)>,
+    pub clock: Option<SessionClock>,
     /// What the page that goes on is to tell its user.
     #[serde(default)]
     pub transfer: Option<Transfer>,

@@ -1,0 +1,1 @@
+//! Schedules that break a careless client.
