@@ -11,63 +11,237 @@
 //!   send  dial  look  store  answer  show  level  permit  event
 //! ```
 //!
+//! Inside, one file a matter: `greeting` brings a link up to its verdict, `level` moves the level
+//! and keeps the permit, `watch` judges whether the peer lives, `data` moves items, `answers`
+//! holds requests until they may be answered, `disk` knows what is durable. What is due first is
+//! handled first: a timeout that is older than an input goes before it.
+//!
 //! What depends on the disk comes out at `Input::Stored` of its ticket; nothing else waits.
 //! A gateway does not fail: a wrong peer is `Output::CloseLink` with a reason, a start that must
 //! not go on is `Output::Exit`.
 
+mod answers;
+mod data;
+mod disk;
+mod greeting;
 pub mod input;
+mod level;
+mod link;
 pub mod output;
+mod proof;
+mod random;
+mod status;
+#[cfg(test)]
+mod tests;
+mod verdict;
+mod watch;
 
-use crate::gateway::input::{Input, Loaded, Options};
-use crate::gateway::output::Output;
-use crate::status::Status;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::event::Severity;
+use crate::gateway::answers::Answers;
+use crate::gateway::disk::Disk;
+use crate::gateway::greeting::Greeting;
+use crate::gateway::input::{Input, Ledger, LinkId, Loaded, Options};
+use crate::gateway::level::{LevelState, TakeReason};
+use crate::gateway::link::Link;
+use crate::gateway::output::{EventKind, GatewayEvent, Lane, Output};
+use crate::gateway::random::Random;
+use crate::gateway::status::Digest;
+use crate::gateway::watch::{Dialer, Peer};
+use crate::item::Kind;
+use crate::node::Role;
+use crate::replication::log::Log;
+use crate::runtime::Definitions;
+use crate::settings::SharedSettings;
 use crate::time::{Instant, UnixMs};
+use crate::wire::peer::{Message, Refusal};
 
 /// One node's rules.
 #[derive(Debug)]
 pub struct Gateway {
     options: Options,
+    /// The shared settings in force: its own, or the master's after a verdict.
+    settings: SharedSettings,
+    random: Random,
+    now: Instant,
+    wall: (Instant, UnixMs),
+    out: VecDeque<Output>,
+    ledger: Ledger,
+    disk: Disk,
+    level: LevelState,
+    next_tick: Instant,
+    heartbeats: u64,
+    peer: Peer,
+    dialer: Dialer,
+    greetings: BTreeMap<LinkId, Greeting>,
+    link: Option<Link>,
+    config: Log,
+    kept: Log,
+    definitions: Definitions,
+    answers: Answers,
+    shown_status: Option<Digest>,
+    stopping: bool,
 }
 
 impl Gateway {
     /// A node that has just started, with what its store held.
     pub fn new(now: Instant, wall: UnixMs, options: Options, loaded: Loaded) -> Gateway {
-        let _ = (now, wall, loaded);
-        Gateway { options }
+        let Loaded { ledger, config, kept } = loaded;
+        let config = Log::new(Kind::Config, config, ledger.config_head);
+        let kept = Log::new(Kind::Kept, kept, [0; 32]);
+        let settings = options.settings.clone();
+        let mut gateway = Gateway {
+            random: Random::new(options.seed),
+            now,
+            wall: (now, wall),
+            out: VecDeque::new(),
+            disk: Disk::new(config.position(), kept.position()),
+            level: LevelState::Undecided { until: now + settings.join_wait() },
+            next_tick: now + settings.ping_rate(),
+            heartbeats: 0,
+            peer: Peer::default(),
+            dialer: Dialer::new(now, &options),
+            greetings: BTreeMap::new(),
+            link: None,
+            definitions: Definitions::read(config.items()),
+            answers: Answers::new(&config, &kept),
+            shown_status: None,
+            stopping: false,
+            settings,
+            options,
+            ledger,
+            config,
+            kept,
+        };
+        gateway.answers.restore_alone(&gateway.ledger, now, wall);
+        for kind in Kind::ALL {
+            let items = gateway.log(kind).items().clone();
+            gateway.out.push_back(Output::Reload { kind, items });
+        }
+        if gateway.alone_by_setting() {
+            gateway.take(TakeReason::Alone);
+        }
+        gateway.settle();
+        gateway
     }
 
     /// Takes one input. Drain [`Gateway::poll_output`] before the next one.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
-        let _ = (now, input);
+        self.now = self.now.max(now);
+        if self.now >= self.next_timeout().0 {
+            self.time_passed();
+        }
+        match input {
+            Input::Timeout => {}
+            Input::LinkUp { link, side } => self.link_up(link, side),
+            Input::LinkMessage { link, message } => self.link_message(link, message),
+            Input::LinkGarbage { link, reason } => self.link_garbage(link, reason),
+            Input::BulkUp { link } => self.bulk_up(link),
+            Input::LinkDown { link } => self.link_down(link),
+            Input::DialFailed => self.dial_failed(),
+            Input::Looked { look, all_refused } => self.looked(look, all_refused),
+            Input::Stored { ticket, ok } => self.stored(ticket, ok),
+            Input::Request { ticket, request, wall } => self.request(ticket, request, wall),
+            Input::Stop => self.stop(),
+        }
+        self.settle();
     }
 
     /// The next thing to do; after `Output::Timeout` there is nothing more until an input.
     pub fn poll_output(&mut self) -> Output {
-        Output::Timeout { at: Instant::ZERO, reason: "join wait" }
+        if let Some(output) = self.out.pop_front() {
+            return output;
+        }
+        let (at, reason) = self.next_timeout();
+        Output::Timeout { at, reason }
     }
 
-    /// What this node says about itself.
-    pub fn status(&self) -> Status {
-        crate::gateway::skeleton(&self.options)
+    /// Whether this node waits for nobody: it names no peer, or its master's join wait is zero.
+    fn alone_by_setting(&self) -> bool {
+        match self.options.role {
+            Role::Independent => true,
+            Role::Master => self.settings.join_wait_ms == 0 || self.options.pair.is_none(),
+            Role::Backup => false,
+        }
     }
-}
 
-fn skeleton(options: &Options) -> Status {
-    Status {
-        pair: options.pair.clone(),
-        node: options.node.clone(),
-        boot: options.boot,
-        role: options.role,
-        level: crate::node::Level::Undecided,
-        fenced: false,
-        term: None,
-        sync: crate::node::SyncState::Unknown,
-        peer: None,
-        addresses: Vec::new(),
-        system: String::new(),
-        contact: String::new(),
-        reason: String::new(),
-        incident: None,
-        version: options.software.clone(),
+    /// Everything that follows from what has changed.
+    fn settle(&mut self) {
+        self.pump();
+        self.disk.flush(&mut self.out, &self.ledger);
+        self.send_receipts();
+        self.judge_sync();
+        self.confirm();
+        self.disk.flush(&mut self.out, &self.ledger);
+        self.tell_status();
+    }
+
+    fn next_timeout(&self) -> (Instant, &'static str) {
+        let due = [
+            Some((self.next_tick, "heartbeat")),
+            self.watch_due(),
+            self.level_due(),
+            self.greetings.values().map(|g| (g.deadline(), "greeting")).min(),
+            self.link.as_ref().and_then(Link::due),
+            self.dialer.due().map(|at| (at, "redial")),
+        ];
+        due.into_iter().flatten().min_by_key(|(at, _)| *at).unwrap_or((self.next_tick, "heartbeat"))
+    }
+
+    /// Handles all that is due, the heartbeat first.
+    fn time_passed(&mut self) {
+        if self.now >= self.next_tick {
+            self.tick();
+        }
+        self.watch_time();
+        self.level_time();
+        self.greeting_time();
+        self.link_time();
+        self.dial_time();
+    }
+
+    fn log(&self, kind: Kind) -> &Log {
+        match kind {
+            Kind::Config => &self.config,
+            Kind::Kept => &self.kept,
+        }
+    }
+
+    fn log_mut(&mut self, kind: Kind) -> &mut Log {
+        match kind {
+            Kind::Config => &mut self.config,
+            Kind::Kept => &mut self.kept,
+        }
+    }
+
+    fn wall_now(&self) -> UnixMs {
+        let passed = u64::try_from(self.now.since(self.wall.0).as_millis()).unwrap_or(0);
+        UnixMs(self.wall.1.0.saturating_add(passed))
+    }
+
+    fn send(&mut self, link: LinkId, message: Message) {
+        self.out.push_back(Output::Send { link, lane: Lane::Control, message });
+    }
+
+    fn close_link(&mut self, link: LinkId, reason: Refusal, detail: impl Into<String>) {
+        let detail = detail.into();
+        self.out.push_back(Output::CloseLink { link, reason, detail });
+    }
+
+    fn event(
+        &mut self,
+        severity: Severity,
+        kind: EventKind,
+        text: impl Into<String>,
+        detail: Vec<(&'static str, String)>,
+    ) {
+        let event = GatewayEvent { severity, kind, text: text.into(), detail };
+        self.out.push_back(Output::Event(event));
+    }
+
+    fn span(&self) -> Duration {
+        self.settings.failover_timeout()
     }
 }

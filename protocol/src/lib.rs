@@ -14,6 +14,7 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod activity;
 pub mod alarm;
 pub mod event;
 pub mod failover;
@@ -21,6 +22,7 @@ pub mod gateway;
 pub mod item;
 pub mod limits;
 pub mod node;
+pub mod replication;
 pub mod runtime;
 pub mod session;
 pub mod settings;

@@ -1,0 +1,397 @@
+//! Requests, and when they may be answered and shown.
+//!
+//! ```text
+//! request -> execute -> update --> store here ----+--> answer, then show to everyone
+//!                             \--> receipt there -+    (while the standby is in sync)
+//! ```
+//!
+//! Without a standby in sync the answer waits for the own disk alone and says `copies: 1`; before
+//! the first of these it is on disk that this node answers alone.
+
+use std::collections::VecDeque;
+
+use crate::gateway::Gateway;
+use crate::gateway::disk::After;
+use crate::gateway::input::{Items, Ledger, Request, RequestTicket};
+use crate::gateway::level::LevelState;
+use crate::gateway::output::{Answer, Output, StoreWrite};
+use crate::item::{Change, Kind, Update};
+use crate::limits::REQUESTS_WAITING_MAX;
+use crate::node::Role;
+use crate::replication::log::Log;
+use crate::runtime::{self, Executed};
+use crate::session::Outcome;
+use crate::term::ActivationId;
+use crate::time::{Instant, UnixMs};
+
+/// What waits.
+#[derive(Debug)]
+pub(super) struct Answers {
+    config: Waiting,
+    kept: Waiting,
+    /// Requests that came while the permit had run out.
+    held: VecDeque<(RequestTicket, Request)>,
+    /// When an operator was last answered alone.
+    alone_at: Option<Instant>,
+    alone_before_start_ms: Option<u64>,
+    started: Instant,
+    alone_marked: bool,
+    alone_marking: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// Answers in the order of their sequences.
+    answers: VecDeque<Pending>,
+    /// Updates that nobody has been shown.
+    unshown: VecDeque<Update>,
+    /// The items as shown.
+    shown: Items,
+}
+
+#[derive(Debug)]
+struct Pending {
+    sequence: u64,
+    ticket: RequestTicket,
+    outcome: Outcome,
+    operator: bool,
+}
+
+impl Waiting {
+    fn new(log: &Log) -> Waiting {
+        let shown = log.items().clone();
+        Waiting { answers: VecDeque::new(), unshown: VecDeque::new(), shown }
+    }
+}
+
+impl Answers {
+    pub(super) fn new(config: &Log, kept: &Log) -> Answers {
+        Answers {
+            config: Waiting::new(config),
+            kept: Waiting::new(kept),
+            held: VecDeque::new(),
+            alone_at: None,
+            alone_before_start_ms: None,
+            started: Instant::ZERO,
+            alone_marked: false,
+            alone_marking: false,
+        }
+    }
+
+    /// A restart remembers how long ago an operator was answered alone.
+    pub(super) fn restore_alone(&mut self, ledger: &Ledger, now: Instant, wall: UnixMs) {
+        self.started = now;
+        let unmerged = ledger.alone_from.and(ledger.alone_last);
+        self.alone_before_start_ms = unmerged.map(|at| wall.0.saturating_sub(at.0));
+    }
+
+    pub(super) fn alone_marked(&mut self) {
+        if self.alone_marking {
+            self.alone_marked = true;
+        }
+    }
+
+    pub(super) fn alone_ms_ago(&self, now: Instant) -> Option<u64> {
+        let millis = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let before = self.alone_before_start_ms;
+        self.alone_at
+            .map(|at| millis(now.since(at)))
+            .or_else(|| before.map(|ms| ms.saturating_add(millis(now.since(self.started)))))
+    }
+
+    fn of(&mut self, kind: Kind) -> &mut Waiting {
+        match kind {
+            Kind::Config => &mut self.config,
+            Kind::Kept => &mut self.kept,
+        }
+    }
+
+    fn full(&self) -> bool {
+        let waiting = self.config.answers.len() + self.kept.answers.len() + self.held.len();
+        waiting >= REQUESTS_WAITING_MAX
+    }
+}
+
+impl Gateway {
+    pub(super) fn request(&mut self, ticket: RequestTicket, request: Request, wall: UnixMs) {
+        self.wall = (self.now, wall);
+        if self.answers.full() {
+            self.answer(ticket, Answer::Busy);
+            return;
+        }
+        match request {
+            Request::Failover { .. } | Request::Resync => self.answer(ticket, Answer::NotYet),
+            Request::Config { changes } => self.request_config(ticket, changes),
+            request => self.request_kept(ticket, request),
+        }
+    }
+
+    fn request_config(&mut self, ticket: RequestTicket, changes: Vec<Change>) {
+        let receiving = self.link.as_ref().is_some_and(|l| l.config_from_peer);
+        let refusal = if !self.owns_config() || receiving {
+            Some(Answer::NotMaster)
+        } else if matches!(self.level, LevelState::Undecided { .. }) || self.stopping {
+            Some(Answer::Standby)
+        } else if self.disk.failed() {
+            Some(Answer::NotStored)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.answer(ticket, refusal);
+            return;
+        }
+        let lineage = match self.config.position().activation {
+            ActivationId(0) => ActivationId(self.random.name()),
+            lineage => lineage,
+        };
+        self.append(Kind::Config, lineage, changes, ticket, Outcome::Applied, false);
+        self.ledger.config_complete = true;
+        self.config_moved();
+    }
+
+    fn request_kept(&mut self, ticket: RequestTicket, request: Request) {
+        let activation = match &self.level {
+            // A retake changes the term, not the right to act.
+            LevelState::Active(_) => match self.may_act() {
+                Some(activation) => activation,
+                None => {
+                    self.answers.held.push_back((ticket, request));
+                    return;
+                }
+            },
+            LevelState::Undecided { .. } | LevelState::Standby | LevelState::Taking(_) => {
+                self.answer(ticket, Answer::Standby);
+                return;
+            }
+        };
+        if self.disk.failed() {
+            self.answer(ticket, Answer::NotStored);
+            return;
+        }
+        let operator = matches!(
+            request,
+            Request::Operate { .. } | Request::Keyed { .. } | Request::Open { .. }
+        );
+        let wall = self.wall_now();
+        let out_of_date = self.ledger.out_of_date;
+        let (config, kept) = (self.config.items(), self.kept.items());
+        match runtime::execute(&self.definitions, config, kept, &request, wall, out_of_date) {
+            Executed::Changes { changes, outcome } => {
+                self.append(Kind::Kept, activation, changes, ticket, outcome, operator);
+            }
+            Executed::Known { outcome } => {
+                // It may rest on an update that is not confirmed yet.
+                let sequence = self.kept.position().sequence;
+                let pending = Pending { sequence, ticket, outcome, operator: false };
+                self.answers.of(Kind::Kept).answers.push_back(pending);
+            }
+            Executed::Refused(answer) => self.answer(ticket, answer),
+        }
+    }
+
+    fn append(
+        &mut self,
+        kind: Kind,
+        activation: ActivationId,
+        changes: Vec<Change>,
+        ticket: RequestTicket,
+        outcome: Outcome,
+        operator: bool,
+    ) {
+        let mut update = self.log(kind).next(activation, changes);
+        update.alone = !self.waits_for_peer(kind);
+        let position = update.position;
+        if !self.log_mut(kind).append(update.clone()) {
+            self.answer(ticket, Answer::NotStored);
+            return;
+        }
+        let write = StoreWrite::Update { kind, update: update.clone() };
+        self.disk.write(write, After::Durable(kind, position));
+        let waiting = self.answers.of(kind);
+        waiting.unshown.push_back(update);
+        waiting.answers.push_back(Pending {
+            sequence: position.sequence,
+            ticket,
+            outcome,
+            operator,
+        });
+    }
+
+    fn answer(&mut self, ticket: RequestTicket, answer: Answer) {
+        self.out.push_back(Output::Answer { ticket, answer });
+    }
+
+    /// Whether answers wait for the peer's copy.
+    fn waits_for_peer(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Kept => self.peer.standby_in_sync,
+            Kind::Config => self.peer.config_follows,
+        }
+    }
+
+    /// Answers and shows all that is confirmed.
+    pub(super) fn confirm(&mut self) {
+        for kind in Kind::ALL {
+            if kind == Kind::Kept && self.may_act().is_none() {
+                continue;
+            }
+            let limit = self.confirmed(kind);
+            let waits = self.waits_for_peer(kind);
+            while let Some(pending) = self.next_confirmed(kind, limit) {
+                let there = match kind {
+                    Kind::Kept => self.peer.kept_received.sequence,
+                    Kind::Config => self.peer.config_durable.sequence,
+                };
+                let copies = if waits && there >= pending.sequence { 2 } else { 1 };
+                if pending.operator && copies == 1 {
+                    self.answered_alone();
+                }
+                let answer = Answer::Done { outcome: pending.outcome, copies };
+                self.answer(pending.ticket, answer);
+            }
+            self.show(kind, limit);
+        }
+    }
+
+    /// Up to which sequence answers may be given.
+    fn confirmed(&self, kind: Kind) -> u64 {
+        let here = self.disk.durable(kind).sequence;
+        if self.waits_for_peer(kind) {
+            let there = match kind {
+                Kind::Kept => self.peer.kept_received.sequence,
+                Kind::Config => self.peer.config_durable.sequence,
+            };
+            return here.min(there);
+        }
+        let marked = kind == Kind::Config || self.paired_alone_marked();
+        if marked { here } else { 0 }
+    }
+
+    fn paired_alone_marked(&self) -> bool {
+        self.options.role == Role::Independent
+            || self.options.pair.is_none()
+            || self.answers.alone_marked
+    }
+
+    fn next_confirmed(&mut self, kind: Kind, limit: u64) -> Option<Pending> {
+        let waiting = self.answers.of(kind);
+        waiting.answers.pop_front_if(|p| p.sequence <= limit)
+    }
+
+    fn show(&mut self, kind: Kind, limit: u64) {
+        let waiting = self.answers.of(kind);
+        let mut updates = Vec::new();
+        while let Some(update) = waiting.unshown.pop_front_if(|u| u.position.sequence <= limit) {
+            apply(&mut waiting.shown, &update);
+            updates.push(update);
+        }
+        if !updates.is_empty() {
+            let items = waiting.shown.clone();
+            self.out.push_back(Output::Show { kind, updates, items });
+        }
+    }
+
+    /// A standby's copy needs no confirmation: nobody is answered from it.
+    pub(super) fn show_received(&mut self, kind: Kind, updates: Vec<Update>) {
+        let items = self.log(kind).items().clone();
+        self.answers.of(kind).shown = items.clone();
+        self.out.push_back(Output::Show { kind, updates, items });
+    }
+
+    pub(super) fn show_reloaded(&mut self, kind: Kind, items: Items) {
+        let waiting = self.answers.of(kind);
+        waiting.unshown.clear();
+        waiting.shown = items.clone();
+        self.out.push_back(Output::Reload { kind, items });
+    }
+
+    /// This node answers alone from here on, if nobody else holds a copy.
+    pub(super) fn mark_alone_if_unwatched(&mut self) {
+        let paired = self.options.role != Role::Independent && self.options.pair.is_some();
+        if !paired || self.peer.standby_in_sync || !matches!(self.level, LevelState::Active(_)) {
+            return;
+        }
+        if self.answers.alone_marking {
+            return;
+        }
+        self.answers.alone_marking = true;
+        let first = self.confirmed(Kind::Kept).max(self.peer.kept_received.sequence) + 1;
+        self.ledger.alone_from.get_or_insert(first);
+        self.disk.ledger_then(After::AloneMarked);
+    }
+
+    /// The standby holds all that was answered: nothing is alone any more.
+    pub(super) fn all_shared(&mut self) {
+        self.answers.alone_marking = false;
+        self.answers.alone_marked = false;
+        self.answers.alone_at = None;
+        self.answers.alone_before_start_ms = None;
+        self.ledger.alone_from = None;
+        self.ledger.alone_last = None;
+        self.ledger.out_of_date = false;
+        self.disk.ledger_changed();
+    }
+
+    fn answered_alone(&mut self) {
+        self.answers.alone_at = Some(self.now);
+        let wall = self.wall_now();
+        let old = self.ledger.alone_last.is_none_or(|at| wall.0.saturating_sub(at.0) >= 1_000);
+        if old {
+            self.ledger.alone_last = Some(wall);
+            self.disk.ledger_changed();
+        }
+    }
+
+    /// The level is gone: what waits was not answered and will be resent to the active node.
+    pub(super) fn answers_standby(&mut self) {
+        let kept = self.answers.of(Kind::Kept);
+        let waiting: Vec<RequestTicket> = kept.answers.drain(..).map(|p| p.ticket).collect();
+        let unshown: Vec<Update> = kept.unshown.drain(..).collect();
+        let held: Vec<RequestTicket> = self.answers.held.drain(..).map(|(t, _)| t).collect();
+        for ticket in waiting.into_iter().chain(held) {
+            self.answer(ticket, Answer::Standby);
+        }
+        if !unshown.is_empty() {
+            self.show_received(Kind::Kept, unshown);
+        }
+        self.answers.alone_marking = false;
+        self.answers.alone_marked = false;
+    }
+
+    /// The permit is back: what was held runs in its order.
+    pub(super) fn run_held(&mut self) {
+        let held = std::mem::take(&mut self.answers.held);
+        for (ticket, request) in held {
+            self.request_kept(ticket, request);
+        }
+    }
+
+    /// The disk has failed: nothing that is not durable will be.
+    pub(super) fn refuse_unstored(&mut self) {
+        for kind in Kind::ALL {
+            let durable = self.disk.durable(kind).sequence;
+            let waiting = self.answers.of(kind);
+            let lost: Vec<RequestTicket> =
+                waiting.answers.iter().filter(|p| p.sequence > durable).map(|p| p.ticket).collect();
+            waiting.answers.retain(|p| p.sequence <= durable);
+            for ticket in lost {
+                self.answer(ticket, Answer::NotStored);
+            }
+        }
+    }
+}
+
+fn apply(items: &mut Items, update: &Update) {
+    for change in &update.changes {
+        match &change.body {
+            Some(body) => {
+                let item = crate::item::Item { body: body.clone(), changed: update.position };
+                items.insert(change.key.clone(), item);
+            }
+            None => {
+                items.remove(&change.key);
+            }
+        }
+    }
+}

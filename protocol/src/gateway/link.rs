@@ -1,0 +1,110 @@
+//! One link after both hellos: its verdict, and what flows over it.
+
+use crate::gateway::input::{LinkId, Side};
+use crate::gateway::proof::Nonces;
+use crate::item::{Kind, Position};
+use crate::limits::VERDICT_WAIT;
+use crate::node::NodeId;
+use crate::replication::receiver::Receiver;
+use crate::replication::sender::Sender;
+use crate::time::Instant;
+use crate::wire::peer::{Hello, Stand};
+
+/// The link.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    pub(super) side: Side,
+    pub(super) nonces: Nonces,
+    /// What the peer said.
+    pub(super) hello: Box<Hello>,
+    /// Where this node stood when it said hello.
+    pub(super) said: Stand,
+    /// The node that the verdict names; before it nothing flows.
+    pub(super) active: Option<NodeId>,
+    pub(super) verdict_deadline: Instant,
+    /// Whether config comes from the peer.
+    pub(super) config_from_peer: bool,
+    /// Two configs of different lineages: neither is sent.
+    pub(super) config_incompatible: bool,
+    pub(super) bulk: bool,
+    pub(super) config: Lanes,
+    pub(super) kept: Lanes,
+    /// When the peer's clock was last heard, and what it said.
+    pub(super) echo: Option<(Instant, u64)>,
+    /// What the standby was last told of its sync.
+    pub(super) told_in_sync: bool,
+    /// When a transfer last moved.
+    pub(super) progress: Instant,
+}
+
+/// One kind on one link.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    pub(super) sender: Option<Sender>,
+    pub(super) receiver: Receiver,
+    /// Where the peer stands, once it has said so after the verdict.
+    pub(super) stands: Option<Position>,
+    pub(super) receipt_due: bool,
+}
+
+impl Link {
+    pub(super) fn new(
+        id: LinkId,
+        side: Side,
+        nonces: Nonces,
+        hello: Box<Hello>,
+        said: Stand,
+        now: Instant,
+    ) -> Link {
+        Link {
+            id,
+            side,
+            nonces,
+            hello,
+            said,
+            active: None,
+            verdict_deadline: now + VERDICT_WAIT,
+            config_from_peer: false,
+            config_incompatible: false,
+            bulk: false,
+            config: Lanes::default(),
+            kept: Lanes::default(),
+            echo: None,
+            told_in_sync: false,
+            progress: now,
+        }
+    }
+
+    pub(super) fn established(&self) -> bool {
+        self.active.is_some()
+    }
+
+    pub(super) fn lanes(&self, kind: Kind) -> &Lanes {
+        match kind {
+            Kind::Config => &self.config,
+            Kind::Kept => &self.kept,
+        }
+    }
+
+    pub(super) fn lanes_mut(&mut self, kind: Kind) -> &mut Lanes {
+        match kind {
+            Kind::Config => &mut self.config,
+            Kind::Kept => &mut self.kept,
+        }
+    }
+
+    /// Whether a full transfer runs in either direction.
+    pub(super) fn transferring(&self) -> bool {
+        Kind::ALL.iter().any(|kind| {
+            let lanes = self.lanes(*kind);
+            lanes.receiver.transfer().is_some()
+                || lanes.sender.as_ref().is_some_and(Sender::transferring)
+        })
+    }
+
+    /// When to look at the clock for this link: only while a verdict is awaited.
+    pub(super) fn due(&self) -> Option<(Instant, &'static str)> {
+        (!self.established()).then_some((self.verdict_deadline, "verdict"))
+    }
+}

@@ -1,0 +1,187 @@
+//! Bringing the peer up to date with one kind, and keeping it so.
+//!
+//! ```text
+//! waiting --receipt--> tail ----------------------------> flowing
+//!                  \-> full: chunks on bulk, all taken --/
+//! ```
+//!
+//! At most 64 KiB of updates are on the control connection without a receipt, so that a heartbeat
+//! never waits long behind them.
+
+use std::collections::VecDeque;
+
+use crate::gateway::input::Items;
+use crate::item::{Kind, Position, Update};
+use crate::limits::UPDATES_IN_FLIGHT_BYTES;
+use crate::replication::log::Log;
+use crate::replication::position::{Relation, relation};
+use crate::replication::transfer::Outgoing;
+use crate::term::Activation;
+use crate::wire::peer::{Chunk, SyncPlan};
+
+/// One kind's way to the peer over one link.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    kind: Kind,
+    state: State,
+    /// Sequences and sizes of updates without a receipt.
+    in_flight: VecDeque<(u64, usize)>,
+    in_flight_bytes: usize,
+    received: Position,
+    durable: Position,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Full(Outgoing),
+    /// All updates up to this sequence have been sent.
+    Flowing(u64),
+}
+
+impl Sender {
+    /// Decides how to bring a receiver at `receiver` up to date.
+    pub fn start(
+        log: &Log,
+        kind: Kind,
+        activations: &[Activation],
+        receiver: Position,
+        transfer: u64,
+    ) -> (Sender, SyncPlan) {
+        let relation = match kind {
+            Kind::Kept => relation(activations, log.position(), receiver),
+            Kind::Config => config_relation(log.position(), receiver),
+        };
+        let mut sender = Sender {
+            kind,
+            state: State::Flowing(receiver.sequence),
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            received: receiver,
+            durable: Position::default(),
+        };
+        if relation == Relation::Prefix && log.reaches(receiver.sequence) {
+            return (sender, SyncPlan::Tail { after: receiver });
+        }
+        let archive = relation == Relation::Diverged;
+        let (outgoing, plan) = full(log, log.items().clone(), transfer, archive);
+        sender.state = State::Full(outgoing);
+        sender.received = Position::default();
+        (sender, plan)
+    }
+
+    /// Which kind it sends.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The peer says how far it is.
+    pub fn receipt(&mut self, received: Position, durable: Position) {
+        if matches!(self.state, State::Full(_)) {
+            return;
+        }
+        if received.sequence >= self.received.sequence {
+            self.received = received;
+        }
+        self.durable = durable;
+        while let Some((sequence, size)) = self.in_flight.front().copied() {
+            if sequence > received.sequence {
+                break;
+            }
+            self.in_flight.pop_front();
+            self.in_flight_bytes -= size;
+        }
+    }
+
+    /// All up to here are in the peer's memory.
+    pub fn received(&self) -> Position {
+        self.received
+    }
+
+    /// All up to here are on the peer's disk.
+    pub fn durable(&self) -> Position {
+        self.durable
+    }
+
+    /// Whether every update has been sent.
+    pub fn all_sent(&self, log: &Log) -> bool {
+        matches!(self.state, State::Flowing(sent) if sent >= log.position().sequence)
+    }
+
+    /// Whether a full transfer runs.
+    pub fn transferring(&self) -> bool {
+        matches!(self.state, State::Full(_))
+    }
+
+    /// The updates to send now. `Err`: the log does not reach back; the link must begin anew.
+    ///
+    /// # Errors
+    /// The window has moved past what the peer needs.
+    pub fn next_updates(&mut self, log: &Log) -> Result<Vec<Update>, Behind> {
+        let State::Flowing(sent) = &mut self.state else { return Ok(Vec::new()) };
+        if !log.reaches(*sent) {
+            return Err(Behind);
+        }
+        let mut updates = Vec::new();
+        for update in log.after(*sent) {
+            let size = update.size();
+            if self.in_flight_bytes > 0 && self.in_flight_bytes + size > UPDATES_IN_FLIGHT_BYTES {
+                break;
+            }
+            self.in_flight.push_back((update.position.sequence, size));
+            self.in_flight_bytes += size;
+            updates.push(update.clone());
+        }
+        if let Some(last) = updates.last() {
+            *sent = last.position.sequence;
+        }
+        Ok(updates)
+    }
+
+    /// The next chunk of a full transfer.
+    pub fn next_chunk(&mut self) -> Option<Chunk> {
+        match &mut self.state {
+            State::Full(outgoing) => outgoing.next_chunk(),
+            State::Flowing(_) => None,
+        }
+    }
+
+    /// The peer has taken a chunk. `false`: it is not of this transfer, or not the next one.
+    #[must_use]
+    pub fn chunk_taken(&mut self, transfer: u64, index: u32) -> bool {
+        let State::Full(outgoing) = &mut self.state else { return false };
+        if outgoing.id() != transfer || !outgoing.taken(index) {
+            return false;
+        }
+        if outgoing.done() {
+            self.received = outgoing.at();
+            self.state = State::Flowing(outgoing.at().sequence);
+        }
+        true
+    }
+
+    /// The transfer's name, while one runs.
+    pub fn transfer(&self) -> Option<u64> {
+        match &self.state {
+            State::Full(outgoing) => Some(outgoing.id()),
+            State::Flowing(_) => None,
+        }
+    }
+}
+
+/// The log's window has moved past what the peer needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behind;
+
+fn full(log: &Log, items: Items, transfer: u64, archive: bool) -> (Outgoing, SyncPlan) {
+    let at = log.position();
+    let outgoing = Outgoing::new(transfer, items, at);
+    let bytes = outgoing.bytes();
+    let plan = SyncPlan::Full { transfer, at, bytes, archive, head: log.head() };
+    (outgoing, plan)
+}
+
+/// Config has one author, so that its lineage and sequence say it all.
+fn config_relation(head: Position, receiver: Position) -> Relation {
+    let same = receiver.activation == head.activation && receiver.sequence <= head.sequence;
+    if receiver.sequence == 0 || same { Relation::Prefix } else { Relation::Diverged }
+}

@@ -1,0 +1,216 @@
+//! Moving everything: chunks out of a snapshot, and a snapshot out of chunks.
+
+use std::ops::Bound;
+
+use sha2::{Digest, Sha256};
+
+use crate::gateway::input::Items;
+use crate::item::{Item, ItemKey, Position};
+use crate::limits::{CHUNK_BYTES, CHUNKS_IN_FLIGHT, ITEMS_MAX_BYTES};
+use crate::replication::log::first_eight;
+use crate::wire::peer::Chunk;
+
+/// A snapshot on its way out.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    id: u64,
+    items: Items,
+    at: Position,
+    cursor: Option<ItemKey>,
+    next_index: u32,
+    taken: u32,
+    all_cut: bool,
+}
+
+impl Outgoing {
+    /// A transfer of these items, which are at this position.
+    pub fn new(id: u64, items: Items, at: Position) -> Outgoing {
+        Outgoing { id, items, at, cursor: None, next_index: 0, taken: 0, all_cut: false }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The position of its items.
+    pub fn at(&self) -> Position {
+        self.at
+    }
+
+    /// How many bytes of items it has.
+    pub fn bytes(&self) -> u64 {
+        self.items.iter().map(|(k, i)| size(k, i) as u64).sum()
+    }
+
+    /// Whether every chunk has been taken.
+    pub fn done(&self) -> bool {
+        self.all_cut && self.taken == self.next_index
+    }
+
+    /// The next chunk, while the receiver keeps up.
+    pub fn next_chunk(&mut self) -> Option<Chunk> {
+        if self.all_cut || self.next_index - self.taken >= CHUNKS_IN_FLIGHT {
+            return None;
+        }
+        let mut items = Vec::new();
+        let mut bytes = 0;
+        let start = self.cursor.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        for (key, item) in self.items.range((start, Bound::Unbounded)) {
+            if bytes >= CHUNK_BYTES {
+                break;
+            }
+            bytes += size(key, item);
+            items.push((key.clone(), item.clone()));
+        }
+        if let Some((key, _)) = items.last() {
+            self.cursor = Some(key.clone());
+        }
+        self.all_cut = bytes < CHUNK_BYTES;
+        let chunk = Chunk {
+            transfer: self.id,
+            index: self.next_index,
+            sum: sum(&items),
+            items,
+            last: self.all_cut,
+        };
+        self.next_index += 1;
+        Some(chunk)
+    }
+
+    /// The receiver has taken a chunk. `false`: it was not the next one.
+    #[must_use]
+    pub fn taken(&mut self, index: u32) -> bool {
+        let right = index == self.taken && index < self.next_index;
+        if right {
+            self.taken += 1;
+        }
+        right
+    }
+}
+
+/// A snapshot on its way in. Nothing of it is in force before the last chunk.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    id: u64,
+    at: Position,
+    head: [u8; 32],
+    archive: bool,
+    items: Items,
+    bytes: usize,
+    next_index: u32,
+}
+
+/// What a chunk leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChunkTaken {
+    /// More follow.
+    More,
+    /// It was the last one: install.
+    Last,
+    /// It is not the next one, its sum is wrong, or there is too much.
+    Wrong(&'static str),
+}
+
+impl Incoming {
+    /// A transfer that has been announced.
+    pub fn new(id: u64, at: Position, head: [u8; 32], archive: bool) -> Incoming {
+        Incoming { id, at, head, archive, items: Items::new(), bytes: 0, next_index: 0 }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Takes a chunk.
+    pub fn take(&mut self, chunk: Chunk) -> ChunkTaken {
+        if chunk.transfer != self.id || chunk.index != self.next_index {
+            return ChunkTaken::Wrong("chunk out of order");
+        }
+        if chunk.sum != sum(&chunk.items) {
+            return ChunkTaken::Wrong("chunk with a wrong sum");
+        }
+        self.bytes += chunk.items.iter().map(|(k, i)| size(k, i)).sum::<usize>();
+        if self.bytes > ITEMS_MAX_BYTES {
+            return ChunkTaken::Wrong("transfer above its limit");
+        }
+        self.items.extend(chunk.items);
+        self.next_index += 1;
+        if chunk.last { ChunkTaken::Last } else { ChunkTaken::More }
+    }
+
+    /// The items, their position, the hash head, and whether the old state must be archived.
+    pub fn finish(self) -> (Items, Position, [u8; 32], bool) {
+        (self.items, self.at, self.head, self.archive)
+    }
+}
+
+fn size(key: &ItemKey, item: &Item) -> usize {
+    key.provider.len() + key.key.len() + item.body.len() + 32
+}
+
+fn sum(items: &[(ItemKey, Item)]) -> u64 {
+    let mut sha = Sha256::new();
+    for (key, item) in items {
+        for part in [key.provider.as_bytes(), &[0], key.key.as_bytes(), &[0], &item.body] {
+            sha.update(part);
+        }
+        sha.update(item.changed.sequence.to_be_bytes());
+    }
+    first_eight(&sha.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn chunks_carry_everything_within_the_window() {
+        let mut items = Items::new();
+        for n in 0..100 {
+            let body = Bytes::from(vec![7; 20_000]);
+            items.insert(
+                ItemKey::new("project", format!("{n:03}")),
+                Item { body, changed: Position::default() },
+            );
+        }
+        let mut out = Outgoing::new(1, items.clone(), Position::default());
+        let mut incoming = Incoming::new(1, Position::default(), [0; 32], false);
+        let mut last = false;
+        while !last {
+            let mut flight = Vec::new();
+            while let Some(chunk) = out.next_chunk() {
+                flight.push(chunk);
+            }
+            assert!(flight.len() <= CHUNKS_IN_FLIGHT as usize);
+            for chunk in flight {
+                let index = chunk.index;
+                last = incoming.take(chunk) == ChunkTaken::Last;
+                assert!(out.taken(index));
+            }
+        }
+        assert!(out.done());
+        assert_eq!(incoming.finish().0, items);
+    }
+
+    #[test]
+    fn an_empty_snapshot_is_one_chunk() {
+        let mut out = Outgoing::new(1, Items::new(), Position::default());
+        let chunk = out.next_chunk().unwrap();
+        assert!(chunk.last && chunk.items.is_empty());
+        assert!(out.next_chunk().is_none());
+    }
+
+    #[test]
+    fn a_broken_chunk_is_found() {
+        let mut items = Items::new();
+        let body = Bytes::from_static(b"x");
+        items.insert(ItemKey::new("p", "k"), Item { body, changed: Position::default() });
+        let mut chunk = Outgoing::new(1, items, Position::default()).next_chunk().unwrap();
+        chunk.sum ^= 1;
+        let mut incoming = Incoming::new(1, Position::default(), [0; 32], false);
+        assert_eq!(incoming.take(chunk), ChunkTaken::Wrong("chunk with a wrong sum"));
+    }
+}
