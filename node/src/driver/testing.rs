@@ -1,0 +1,48 @@
+//! A driver without rules, for tests of the rooms around it: the test plays the rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tandem_protocol::gateway::input::Items;
+use tandem_protocol::gateway::output::Permit;
+use tandem_protocol::status::Status;
+use tandem_protocol::term::{ActivationId, Term};
+use tokio::sync::mpsc;
+
+use super::Handle;
+use super::publish::Published;
+use crate::clock::Clock;
+use crate::event::Asked;
+
+/// The test's end.
+pub(crate) struct Stage {
+    /// What rooms ask.
+    pub(crate) requests: mpsc::Receiver<Asked>,
+    published: Arc<Published>,
+}
+
+/// A handle and its stage.
+pub(crate) fn stage(status: Status, config: Items, kept: Items) -> (Handle, Stage) {
+    let published = Arc::new(Published::new(Clock::start(), status, config, kept));
+    let (requests, asked) = mpsc::channel(64);
+    (Handle::new(requests, Arc::clone(&published)), Stage { requests: asked, published })
+}
+
+impl Stage {
+    /// Lets the rooms act for so long.
+    pub(crate) fn permit(&self, term: Term, length: Duration) {
+        let until = self.published.clock.now() + length;
+        let activation = ActivationId(term.counter);
+        self.published.permit(Permit { term, activation, until });
+    }
+
+    /// Takes the right to act away.
+    pub(crate) fn withdraw(&self) {
+        self.published.withdraw();
+    }
+
+    /// Publishes a status.
+    pub(crate) fn status(&self, status: Status) {
+        self.published.status(status);
+    }
+}

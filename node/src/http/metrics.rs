@@ -1,0 +1,122 @@
+//! `/metrics`: what this node counts, as Prometheus reads it.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::StatusCode;
+use tandem_protocol::node::Level;
+
+use super::State;
+use super::reply::{self, Reply};
+use super::stand::Stand;
+
+/// Why something was turned away: a closed list, each counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rejection {
+    /// Bytes that are no HTTP request.
+    Malformed,
+    /// A head that did not come in time, or a client that does not read.
+    SlowClient,
+    /// A connection that said nothing while too many were waiting.
+    Evicted,
+    /// No slot was free.
+    Full,
+    /// A body above the limit.
+    Oversized,
+    /// A body that did not come in time.
+    SlowBody,
+    /// A page of another site.
+    Origin,
+    /// An upgrade that is not what the path serves.
+    Upgrade,
+    /// A change or a look at live data while this node may not act.
+    Standby,
+    /// Anything else that the client did wrong.
+    Wrong,
+    /// Anything that this node could not do.
+    Failed,
+}
+
+impl Rejection {
+    const ALL: [(Rejection, &'static str); 11] = [
+        (Rejection::Malformed, "malformed"),
+        (Rejection::SlowClient, "slow_client"),
+        (Rejection::Evicted, "evicted"),
+        (Rejection::Full, "full"),
+        (Rejection::Oversized, "oversized"),
+        (Rejection::SlowBody, "slow_body"),
+        (Rejection::Origin, "origin"),
+        (Rejection::Upgrade, "upgrade"),
+        (Rejection::Standby, "standby"),
+        (Rejection::Wrong, "wrong"),
+        (Rejection::Failed, "failed"),
+    ];
+}
+
+/// What is counted.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    requests: AtomicU64,
+    rejected: [AtomicU64; Rejection::ALL.len()],
+}
+
+impl Counters {
+    pub(super) fn request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn reject(&self, rejection: Rejection) {
+        if let Some(counter) = self.rejected.get(rejection as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+pub(super) fn text(state: &State) -> Reply {
+    let mut out = String::with_capacity(2_048);
+    let stand = Stand::now(state);
+    let mut gauge = |name: &str, help: &str, kind: &str, rows: &[(String, u64)]| {
+        // Writing into a String cannot fail.
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (labels, value) in rows {
+            let _ = writeln!(out, "{name}{labels} {value}");
+        }
+    };
+    let label = |key: &str, value: &str| format!("{{{key}=\"{value}\"}}");
+
+    let levels = [Level::Undecided, Level::Cold, Level::Warm, Level::Active]
+        .map(|level| (label("level", &level.to_string()), u64::from(level == stand.level)));
+    gauge("tandem_level", "The activity level, under the permit.", "gauge", &levels);
+    let counter = stand.term.as_ref().map_or(0, |t| t.counter);
+    gauge("tandem_term", "Counter of the term in force.", "gauge", &[(String::new(), counter)]);
+    let fenced = u64::from(stand.fenced);
+    gauge("tandem_fenced", "1 while the permit has run out.", "gauge", &[(String::new(), fenced)]);
+    let uptime = state.rooms.driver.clock().now().since(state.started).as_secs();
+    gauge("tandem_uptime_seconds", "Since the start.", "gauge", &[(String::new(), uptime)]);
+
+    let used = state.slots.used(&state.options.limits);
+    let used = used.map(|(class, n)| (label("class", class), n as u64));
+    gauge("tandem_http_connections", "Open connections.", "gauge", &used);
+    let requests = state.counters.requests.load(Ordering::Relaxed);
+    gauge("tandem_http_requests_total", "Requests.", "counter", &[(String::new(), requests)]);
+    let rejected: Vec<_> = Rejection::ALL
+        .iter()
+        .zip(&state.counters.rejected)
+        .map(|((_, word), n)| (label("reason", word), n.load(Ordering::Relaxed)))
+        .collect();
+    gauge("tandem_http_rejected_total", "What was turned away.", "counter", &rejected);
+
+    reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rejection;
+
+    #[test]
+    fn each_rejection_has_its_own_counter() {
+        for (place, (rejection, _)) in Rejection::ALL.iter().enumerate() {
+            assert_eq!(*rejection as usize, place);
+        }
+    }
+}

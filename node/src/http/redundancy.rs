@@ -1,0 +1,148 @@
+//! `/data/api/v1/redundancy/...`: the pair as seen from this node, with the names and fields that
+//! tools for such gateways read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::json;
+use tandem_protocol::item::Kind;
+use tandem_protocol::node::{Level, NodeId, Role, SyncState};
+
+use super::State;
+use super::reply::{self, Failure, Reply};
+use super::stand::Stand;
+use super::tags;
+
+/// Where there is no time to tell.
+const NEVER: i64 = -1;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Overview {
+    role: Role,
+    project_state: &'static str,
+    activity_level: Level,
+    local_id: NodeId,
+    peer_id: Option<NodeId>,
+    peer_connected: bool,
+    has_config_access: bool,
+    sync_pending: bool,
+    failover_pending: bool,
+    uptime: i64,
+    last_sync_timestamp: i64,
+}
+
+pub(super) fn overview(state: &State) -> Reply {
+    let status = state.rooms.driver.status();
+    let now = state.rooms.driver.clock().now();
+    let peer = status.peer.as_ref();
+    let last_sync = state.last_sync.load(Ordering::Relaxed);
+    let overview = Overview {
+        role: status.role,
+        project_state: sync_word(status.sync, status.role),
+        activity_level: Stand::now(state).level,
+        local_id: status.node.clone(),
+        peer_id: peer.and_then(|peer| peer.node.clone()),
+        peer_connected: peer.is_some_and(|peer| peer.connected),
+        has_config_access: status.role != Role::Backup,
+        sync_pending: status.sync == SyncState::Synchronizing,
+        failover_pending: false,
+        uptime: i64::try_from(now.since(state.started).as_millis()).unwrap_or(i64::MAX),
+        last_sync_timestamp: match last_sync {
+            0 => NEVER,
+            at => i64::try_from(at).unwrap_or(i64::MAX),
+        },
+    };
+    reply::json(StatusCode::OK, &overview)
+}
+
+/// The shared settings, as this node was started with them.
+pub(super) fn config(state: &State) -> Reply {
+    reply::json(StatusCode::OK, &state.options.settings)
+}
+
+/// This node's own log, newest first.
+pub(super) fn events(state: &State) -> Reply {
+    let mut items = state.rooms.events.recent();
+    items.reverse();
+    listing(&items)
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Provider {
+    name: String,
+    kind: &'static str,
+    items: usize,
+    bytes: usize,
+    /// The greatest sequence of an update that changed one of its items.
+    sequence: u64,
+}
+
+/// What is replicated, by provider.
+pub(super) fn providers(state: &State) -> Reply {
+    let mut items: Vec<Provider> = Vec::new();
+    for kind in Kind::ALL {
+        let mut providers: BTreeMap<&str, Provider> = BTreeMap::new();
+        let all = state.rooms.driver.items(kind);
+        for (key, item) in &all {
+            let provider = providers.entry(key.provider.as_str()).or_insert_with(|| Provider {
+                name: key.provider.clone(),
+                kind: kind.as_str(),
+                items: 0,
+                bytes: 0,
+                sequence: 0,
+            });
+            provider.items += 1;
+            provider.bytes += item.body.len();
+            provider.sequence = provider.sequence.max(item.changed.sequence);
+        }
+        items.extend(providers.into_values());
+    }
+    listing(&items)
+}
+
+/// `gwaction/failover` and `gwaction/resync`.
+pub(super) fn not_yet() -> Result<Reply, Failure> {
+    Err(tags::not_yet("a switch on request"))
+}
+
+fn listing(items: &[impl Serialize]) -> Reply {
+    let metadata = json!({ "total": items.len() });
+    reply::json(StatusCode::OK, &json!({ "items": items, "metadata": metadata }))
+}
+
+/// The state of the replicated data as one of the words that tools know.
+pub(super) fn sync_word(sync: SyncState, role: Role) -> &'static str {
+    match sync {
+        // Without a peer there is nobody to differ from.
+        _ if role == Role::Independent => "Good",
+        SyncState::Good => "Good",
+        SyncState::OutOfDate | SyncState::Synchronizing => "OutOfDate",
+        SyncState::Incompatible => "Incompatible",
+        SyncState::Unknown => "Unknown",
+    }
+}
+
+/// Notes when the node was last seen in sync. Ends only with the driver.
+pub(super) async fn follow_sync(state: Arc<State>) {
+    let mut statuses = state.rooms.driver.statuses();
+    loop {
+        // Also at the end of a good time: it was in sync until then.
+        let was_good = statuses.borrow_and_update().sync == SyncState::Good;
+        note(&state, was_good);
+        if statuses.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        note(&state, was_good);
+    }
+}
+
+fn note(state: &State, good: bool) {
+    if good {
+        state.last_sync.store(state.rooms.driver.clock().wall().0, Ordering::Relaxed);
+    }
+}

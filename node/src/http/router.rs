@@ -1,0 +1,163 @@
+//! From a request's path to the API that answers it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+
+use super::connection::Caller;
+use super::reply::{Failure, Reply};
+use super::slots::Class;
+use super::{
+    State, alarms, front, gwinfo, health, metrics, network, origin, pages, redundancy, sdk,
+    session, tags,
+};
+
+/// A request's body: what fits a config change.
+const BODY_MAX_BYTES: usize = 1024 * 1024;
+
+/// Answers one request. A failure is an answer too; it is counted.
+pub(super) async fn serve(
+    state: &Arc<State>,
+    caller: &Arc<Caller>,
+    request: Request<Incoming>,
+) -> Reply {
+    state.counters.request();
+    let path = request.uri().path().to_owned();
+    let wants_page = pages::wants_page(&path, request.headers());
+    let answer = match path.as_str() {
+        // These two take a slot of their own kind, even when there is none for requests.
+        "/gateway-network" => network::upgrade(state, caller, request),
+        "/session" => session::upgrade(state, caller, request),
+        _ if !caller.seat.take(Class::Requests) => Err(Failure::full("connections")),
+        _ => route(state, &path, request).await,
+    };
+    answer.unwrap_or_else(|failure| {
+        state.counters.reject(failure.rejection);
+        if wants_page && failure.is_not_found() {
+            return pages::not_found(state, failure.reason());
+        }
+        failure.into_reply()
+    })
+}
+
+async fn route(
+    state: &Arc<State>,
+    path: &str,
+    request: Request<Incoming>,
+) -> Result<Reply, Failure> {
+    let headers = request.headers();
+    if let Some(rest) = path.strip_prefix("/data/api/v1/") {
+        let rest = rest.to_owned();
+        return data(state, &rest, request).await;
+    }
+    reads(request.method())?;
+    if let Some(rest) = path.strip_prefix("/p/") {
+        return pages::answer(state, rest, headers);
+    }
+    if let Some(name) = path.strip_prefix("/sdk/") {
+        return sdk::answer(state, &decode(name)?, headers).await;
+    }
+    match path {
+        "/" => Ok(front::page(state)),
+        "/status/redundancy" => Ok(super::reply::redirect("/")),
+        "/system/gwinfo" => Ok(gwinfo::line(state)),
+        "/StatusPing" => Ok(gwinfo::ping(state)),
+        "/health/live" => Ok(health::live(state)),
+        "/health/ready" => Ok(health::ready(state)),
+        "/health/active" => Ok(health::active(state)),
+        "/metrics" => Ok(metrics::text(state)),
+        _ => Err(Failure::not_found(format!("there is nothing at {path}"))),
+    }
+}
+
+/// `/data/api/v1/...`
+async fn data(
+    state: &Arc<State>,
+    path: &str,
+    request: Request<Incoming>,
+) -> Result<Reply, Failure> {
+    let method = request.method().clone();
+    if !is_read(&method) {
+        // A form of another site could reach a write without any script.
+        origin::check(state, request.headers())?;
+    }
+    match path {
+        "redundancy" => reads(&method).map(|()| redundancy::overview(state)),
+        "redundancy/config" => reads(&method).map(|()| redundancy::config(state)),
+        "redundancy/events" => reads(&method).map(|()| redundancy::events(state)),
+        "redundancy/providers" => reads(&method).map(|()| redundancy::providers(state)),
+        "redundancy/gwaction/failover" => posts(&method).and_then(|()| redundancy::not_yet()),
+        "redundancy/gwaction/resync" => posts(&method).and_then(|()| redundancy::not_yet()),
+        "tags" => reads(&method).and_then(|()| tags::list(state, request.headers())),
+        "alarms" => reads(&method).and_then(|()| alarms::list(state, request.headers())),
+        _ => {
+            if let Some(tag) = path.strip_prefix("tags/") {
+                let tag = decode(tag)?;
+                return match method {
+                    Method::GET | Method::HEAD => tags::one(state, request.headers(), &tag),
+                    Method::POST => tags::write(state, &tag, request).await,
+                    _ => Err(Failure::method("GET, POST")),
+                };
+            }
+            if let Some(alarm) = path.strip_prefix("alarms/").and_then(|p| p.strip_suffix("/ack")) {
+                posts(&method)?;
+                return alarms::ack(state, &decode(alarm)?, request).await;
+            }
+            Err(Failure::not_found(format!("there is nothing at /data/api/v1/{path}")))
+        }
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+fn reads(method: &Method) -> Result<(), Failure> {
+    if is_read(method) { Ok(()) } else { Err(Failure::method("GET")) }
+}
+
+fn posts(method: &Method) -> Result<(), Failure> {
+    if *method == Method::POST { Ok(()) } else { Err(Failure::method("POST")) }
+}
+
+/// A part of a path as text.
+pub(super) fn decode(part: &str) -> Result<String, Failure> {
+    percent_decode_str(part)
+        .decode_utf8()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| Failure::wrong("bad_path", "the path is not UTF-8"))
+}
+
+/// Reads a body, within its limits.
+pub(super) async fn body(state: &State, request: Request<Incoming>) -> Result<Bytes, Failure> {
+    if announced(request.headers()) > BODY_MAX_BYTES as u64 {
+        return Err(Failure::oversized(BODY_MAX_BYTES));
+    }
+    let collected = Limited::new(request.into_body(), BODY_MAX_BYTES).collect();
+    match tokio::time::timeout(state.options.limits.body, collected).await {
+        Err(_) => Err(Failure::slow_body()),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::oversized(BODY_MAX_BYTES)),
+        Ok(Err(_)) => Err(Failure::wrong("bad_body", "the body ended early")),
+    }
+}
+
+/// Reads a body as JSON.
+pub(super) async fn json<T: serde::de::DeserializeOwned>(
+    state: &State,
+    request: Request<Incoming>,
+) -> Result<T, Failure> {
+    let body = body(state, request).await?;
+    serde_json::from_slice(&body)
+        .map_err(|e| Failure::wrong("bad_json", format!("the body cannot be read: {e}")))
+}
+
+fn announced(headers: &HeaderMap) -> u64 {
+    let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    length.and_then(|v| v.parse().ok()).unwrap_or(0)
+}
