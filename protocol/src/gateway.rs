@@ -138,7 +138,6 @@ impl Gateway {
             Input::LinkUp { link, side } => self.link_up(link, side),
             Input::LinkMessage { link, message } => self.link_message(link, message),
             Input::LinkGarbage { link, reason } => self.link_garbage(link, reason),
-            Input::BulkUp { link } => self.bulk_up(link),
             Input::LinkDown { link } => self.link_down(link),
             Input::DialFailed => self.dial_failed(),
             Input::Looked { look, all_refused } => self.looked(look, all_refused),
@@ -169,6 +168,7 @@ impl Gateway {
 
     /// Everything that follows from what has changed.
     fn settle(&mut self) {
+        self.mark_alone_if_unwatched();
         self.pump();
         self.disk.flush(&mut self.out, &self.ledger);
         self.send_receipts();

@@ -56,6 +56,8 @@ pub const REQUESTS_WAITING_MAX: usize = 16_384;
 
 /// A verdict must follow the hellos within this time.
 pub const VERDICT_WAIT: Duration = Duration::from_secs(1);
+/// Peer connections that have not said hello: a pair needs one, a flood gets no more than this.
+pub const GREETINGS_MAX: usize = 16;
 /// Redials of a lost peer are at most this far apart.
 pub const REDIAL_MAX: Duration = Duration::from_secs(1);
 /// The two connects of a look are this far apart.

@@ -91,6 +91,18 @@ impl TagValue {
     }
 }
 
+macro_rules! value_from {
+    ($($from:ty => $variant:ident),*) => {$(
+        impl From<$from> for TagValue {
+            fn from(value: $from) -> TagValue {
+                TagValue::$variant(value.into())
+            }
+        }
+    )*};
+}
+
+value_from!(bool => Bool, i64 => Int, f64 => Float, String => Text, &str => Text);
+
 impl fmt::Display for TagValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

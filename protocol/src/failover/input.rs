@@ -35,6 +35,25 @@ pub struct Options {
     pub seed: u64,
 }
 
+impl Options {
+    /// A session at a page, reached by these addresses: a warm watch, no navigation, addresses
+    /// that a gateway announces are used as well.
+    pub fn new(addresses: Vec<String>, project: &str, page: &str) -> Options {
+        Options {
+            addresses,
+            fixed: false,
+            project: project.to_owned(),
+            page: page.to_owned(),
+            params: Object::new(),
+            props: Object::new(),
+            warm_watch: true,
+            navigates: false,
+            resume: None,
+            seed: 0,
+        }
+    }
+}
+
 /// What a client keeps of its session across a reload or a navigation.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Saved {

@@ -316,7 +316,8 @@ impl Gateway {
             return;
         }
         self.answers.alone_marking = true;
-        let first = self.confirmed(Kind::Kept).max(self.peer.kept_received.sequence) + 1;
+        let begun = self.ledger.activations.last().map_or(0, |a| a.start);
+        let first = begun.max(self.peer.kept_received.sequence) + 1;
         self.ledger.alone_from.get_or_insert(first);
         self.disk.ledger_then(After::AloneMarked);
     }

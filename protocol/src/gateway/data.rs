@@ -16,7 +16,7 @@ use crate::node::{Role, SyncState};
 use crate::replication::receiver::{Installed, Misfit};
 use crate::replication::sender::Sender;
 use crate::term::Activation;
-use crate::wire::peer::{Chunk, Message, Refusal, SyncPlan};
+use crate::wire::peer::{Chunk, Message, Refusal, SyncPlan, TRANSFER_READY};
 
 impl Gateway {
     /// A message of the link, or of a connection that greets.
@@ -105,7 +105,7 @@ impl Gateway {
     /// What cannot be taken is asked for anew, from the hello on.
     fn or_anew(&mut self, taken: Result<(), Misfit>) {
         if let Err(Misfit(why)) = taken {
-            self.event(Severity::Warning, EventKind::Sync, why, Vec::new());
+            self.event(Severity::Info, EventKind::Sync, why, Vec::new());
             self.begin_link_anew(why);
         }
     }
@@ -139,12 +139,6 @@ impl Gateway {
         }
     }
 
-    pub(super) fn bulk_up(&mut self, link: LinkId) {
-        if let Some(link) = self.link.as_mut().filter(|l| l.id == link) {
-            link.bulk = true;
-        }
-    }
-
     /// A transfer that does not move is given up; the next link begins it anew.
     pub(super) fn transfer_time(&mut self) {
         let limit = std::time::Duration::from_secs(self.settings.sync_timeout_s);
@@ -174,6 +168,7 @@ impl Gateway {
             self.pump_chunks(kind);
             self.pump_updates(kind);
         }
+        self.pump_history();
     }
 
     fn start_sender(&mut self, kind: Kind) {
@@ -197,7 +192,7 @@ impl Gateway {
 
     fn pump_chunks(&mut self, kind: Kind) {
         loop {
-            let Some(link) = self.link.as_mut().filter(|l| l.bulk) else { return };
+            let Some(link) = &mut self.link else { return };
             let id = link.id;
             let Some(sender) = &mut link.lanes_mut(kind).sender else { return };
             let Some(chunk) = sender.next_chunk() else { return };
@@ -242,11 +237,23 @@ impl Gateway {
         self.peer.standby_in_sync = false;
     }
 
-    /// A new activation on the same link: the standby must learn it before its updates.
-    pub(super) fn restart_kept_sender(&mut self) {
-        let Some(link) = &mut self.link else { return };
-        let Some(sender) = link.kept.sender.take() else { return };
-        link.kept.stands = Some(sender.received());
+    /// A new activation on the same link: the standby learns it behind the updates already sent.
+    pub(super) fn tell_history(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.history_due = link.kept.sender.is_some();
+        }
+    }
+
+    fn pump_history(&mut self) {
+        let Some(link) = self.link.as_mut().filter(|l| l.history_due) else { return };
+        if !link.kept.sender.as_ref().is_some_and(|s| s.all_sent(&self.kept)) {
+            return;
+        }
+        link.history_due = false;
+        let id = link.id;
+        let plan = SyncPlan::Tail { after: self.kept.position() };
+        let activations = self.ledger.activations.clone();
+        self.send(id, Message::Sync { kind: Kind::Kept, plan, activations });
     }
 
     fn heard_receipt(&mut self, kind: Kind, received: Position, durable: Position) {
@@ -327,7 +334,10 @@ impl Gateway {
             self.ledger.activations = history;
             self.disk.ledger_changed();
         }
-        if matches!(plan, SyncPlan::Full { .. }) {
+        if let SyncPlan::Full { transfer, .. } = plan {
+            // Chunks come on another connection: they begin when this announcement was read.
+            let id = link.id;
+            self.send(id, Message::ChunkTaken { transfer, index: TRANSFER_READY });
             self.peer.told_in_sync = false;
             self.out.push_back(Output::StatusChanged);
         }

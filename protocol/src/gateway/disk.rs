@@ -92,6 +92,7 @@ impl Disk {
         }
         if self.writes.is_empty() || self.failed {
             self.writes.clear();
+            self.after.clear();
             return;
         }
         self.next_ticket += 1;

@@ -17,7 +17,7 @@ use crate::gateway::link::Link;
 use crate::gateway::output::{EventKind, Output};
 use crate::gateway::proof::{self, Nonces};
 use crate::item::Kind;
-use crate::limits::VERDICT_WAIT;
+use crate::limits::{GREETINGS_MAX, VERDICT_WAIT};
 use crate::node::{PairId, Role};
 use crate::time::Instant;
 use crate::wire::peer::{Hello, Message, PROTOCOL_VERSION, Refusal, Stand};
@@ -61,8 +61,13 @@ impl Gateway {
                 State::AwaitHello { nonce }
             }
         };
-        if self.stopping {
-            self.close_link(link, Refusal::Stopping, "this node stops");
+        let over = match (self.stopping, self.greetings.len() >= GREETINGS_MAX) {
+            (true, _) => Some((Refusal::Stopping, "this node stops")),
+            (false, true) => Some((Refusal::TooSlow, "too many connections without a hello")),
+            (false, false) => None,
+        };
+        if let Some((reason, why)) = over {
+            self.close_link(link, reason, why);
             return;
         }
         self.greetings.insert(link, Greeting { state, deadline });
@@ -151,6 +156,9 @@ impl Gateway {
             self.dialer.question = false;
             self.close_link(link, Refusal::Replaced, "the question of a start is answered");
             return;
+        }
+        if let Some(old) = self.link.take() {
+            self.close_link(old.id, Refusal::Replaced, "a newer link to the same node");
         }
         self.link = Some(Link::new(link, Side::Dialer, nonces, hello, said, self.now));
         self.hear_hello();

@@ -152,11 +152,6 @@ pub enum Input {
         /// Malformed or Oversized.
         reason: Refusal,
     },
-    /// The bulk connection of a link is open (on both sides).
-    BulkUp {
-        /// The control connection.
-        link: LinkId,
-    },
     /// A control connection has ended, or its bulk connection has: the driver closed both.
     LinkDown {
         /// The control connection.

@@ -308,13 +308,19 @@ impl Gateway {
         self.give_permit();
         self.say_took();
         self.heartbeat();
-        self.mark_alone_if_unwatched();
     }
 
     fn retaken(&mut self, activation: Activation, reason: TakeReason) {
         let term = activation.term.clone();
+        // Updates went on in the old term until now.
+        let now_at = self.kept.position().sequence;
+        if let [.., before, last] = self.ledger.activations.as_mut_slice() {
+            before.end = Some(now_at);
+            last.start = now_at;
+            self.disk.ledger_changed();
+        }
         if let LevelState::Active(active) = &mut self.level {
-            active.activation = activation;
+            active.activation = Activation { start: now_at, ..activation };
         }
         let detail = vec![
             ("from", Level::Active.to_string()),
@@ -327,7 +333,7 @@ impl Gateway {
         self.give_permit();
         self.say_took();
         self.heartbeat();
-        self.restart_kept_sender();
+        self.tell_history();
     }
 
     fn say_took(&mut self) {

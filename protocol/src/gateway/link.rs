@@ -27,13 +27,14 @@ pub(super) struct Link {
     pub(super) config_from_peer: bool,
     /// Two configs of different lineages: neither is sent.
     pub(super) config_incompatible: bool,
-    pub(super) bulk: bool,
     pub(super) config: Lanes,
     pub(super) kept: Lanes,
     /// When the peer's clock was last heard, and what it said.
     pub(super) echo: Option<(Instant, u64)>,
     /// What the standby was last told of its sync.
     pub(super) told_in_sync: bool,
+    /// The standby is to be told of a new activation.
+    pub(super) history_due: bool,
     /// When a transfer last moved.
     pub(super) progress: Instant,
 }
@@ -67,11 +68,11 @@ impl Link {
             verdict_deadline: now + VERDICT_WAIT,
             config_from_peer: false,
             config_incompatible: false,
-            bulk: false,
             config: Lanes::default(),
             kept: Lanes::default(),
             echo: None,
             told_in_sync: false,
+            history_due: false,
             progress: now,
         }
     }

@@ -128,10 +128,6 @@ impl Pair {
                     self.later(MS, 1 - index, Input::LinkUp { link, side: Side::Listener });
                     self.later(MS, index, Input::LinkUp { link, side: Side::Dialer });
                 }
-                Output::DialBulk { link, .. } => {
-                    self.later(MS, 0, Input::BulkUp { link });
-                    self.later(MS, 1, Input::BulkUp { link });
-                }
                 Output::CloseLink { link, .. } => {
                     self.later(2 * MS, 1 - index, Input::LinkDown { link });
                 }
@@ -147,6 +143,7 @@ impl Pair {
                 }
                 Output::Exit { reason, .. } => node.exit = Some(reason),
                 Output::Event(_)
+                | Output::DialBulk { .. }
                 | Output::ExpectBulk { .. }
                 | Output::Show { .. }
                 | Output::Reload { .. }

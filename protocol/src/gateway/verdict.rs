@@ -25,6 +25,7 @@ impl Gateway {
         let active = if mine { own.node.clone() } else { peer.node.clone() };
         let both = candidates.0.stand.counts_as_active() && candidates.1.stand.counts_as_active();
         self.settings = self.options.settings.clone();
+        self.set_span();
         if let Some(link) = &mut self.link {
             link.active = Some(active.clone());
         }
@@ -144,6 +145,8 @@ impl Gateway {
         let ((m, _), (b, _)) = (master, backup);
         let strangers = m.sequence > 0 && b.sequence > 0 && m.activation != b.activation;
         let Some(link) = &mut self.link else { return };
+        // Whoever was in sync over an older link is told again over this one.
+        self.peer.told_in_sync = false;
         link.config_from_peer = from_backup == (role == Role::Master);
         link.config_incompatible = strangers;
         link.lanes_mut(Kind::Config).receipt_due = true;

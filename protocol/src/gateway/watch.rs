@@ -147,6 +147,9 @@ impl Gateway {
             self.peer.standby_in_sync = false;
             self.peer.config_follows = false;
         }
+        if restarted {
+            self.peer.told_in_sync = false;
+        }
         self.peer.node = Some(hello.node.clone());
         self.peer.boot = Some(hello.boot);
         self.peer.public_address = hello.public_address.clone();
@@ -354,7 +357,6 @@ impl Gateway {
         self.forget_peer();
         self.peer.standby_in_sync = false;
         self.peer.config_follows = false;
-        self.mark_alone_if_unwatched();
         if self.fenced() && evidence != Evidence::OtherRun {
             self.fence_link_gone();
         }

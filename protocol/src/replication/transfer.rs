@@ -8,7 +8,7 @@ use crate::gateway::input::Items;
 use crate::item::{Item, ItemKey, Position};
 use crate::limits::{CHUNK_BYTES, CHUNKS_IN_FLIGHT, ITEMS_MAX_BYTES};
 use crate::replication::log::first_eight;
-use crate::wire::peer::Chunk;
+use crate::wire::peer::{Chunk, TRANSFER_READY};
 
 /// A snapshot on its way out.
 #[derive(Debug, Clone)]
@@ -20,12 +20,23 @@ pub struct Outgoing {
     next_index: u32,
     taken: u32,
     all_cut: bool,
+    /// Whether the receiver has read the announcement.
+    ready: bool,
 }
 
 impl Outgoing {
     /// A transfer of these items, which are at this position.
     pub fn new(id: u64, items: Items, at: Position) -> Outgoing {
-        Outgoing { id, items, at, cursor: None, next_index: 0, taken: 0, all_cut: false }
+        Outgoing {
+            id,
+            items,
+            at,
+            cursor: None,
+            next_index: 0,
+            taken: 0,
+            all_cut: false,
+            ready: false,
+        }
     }
 
     /// Its name.
@@ -50,7 +61,7 @@ impl Outgoing {
 
     /// The next chunk, while the receiver keeps up.
     pub fn next_chunk(&mut self) -> Option<Chunk> {
-        if self.all_cut || self.next_index - self.taken >= CHUNKS_IN_FLIGHT {
+        if !self.ready || self.all_cut || self.next_index - self.taken >= CHUNKS_IN_FLIGHT {
             return None;
         }
         let mut items = Vec::new();
@@ -78,9 +89,13 @@ impl Outgoing {
         Some(chunk)
     }
 
-    /// The receiver has taken a chunk. `false`: it was not the next one.
+    /// The receiver is ready, or has taken a chunk. `false`: it was not the next one.
     #[must_use]
     pub fn taken(&mut self, index: u32) -> bool {
+        if index == TRANSFER_READY {
+            self.ready = true;
+            return true;
+        }
         let right = index == self.taken && index < self.next_index;
         if right {
             self.taken += 1;
@@ -166,6 +181,13 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
+    fn ready(items: Items) -> Outgoing {
+        let mut out = Outgoing::new(1, items, Position::default());
+        assert!(out.next_chunk().is_none(), "nothing before the announcement was read");
+        assert!(out.taken(TRANSFER_READY));
+        out
+    }
+
     #[test]
     fn chunks_carry_everything_within_the_window() {
         let mut items = Items::new();
@@ -176,7 +198,7 @@ mod tests {
                 Item { body, changed: Position::default() },
             );
         }
-        let mut out = Outgoing::new(1, items.clone(), Position::default());
+        let mut out = ready(items.clone());
         let mut incoming = Incoming::new(1, Position::default(), [0; 32], false);
         let mut last = false;
         while !last {
@@ -197,7 +219,7 @@ mod tests {
 
     #[test]
     fn an_empty_snapshot_is_one_chunk() {
-        let mut out = Outgoing::new(1, Items::new(), Position::default());
+        let mut out = ready(Items::new());
         let chunk = out.next_chunk().unwrap();
         assert!(chunk.last && chunk.items.is_empty());
         assert!(out.next_chunk().is_none());
@@ -208,7 +230,7 @@ mod tests {
         let mut items = Items::new();
         let body = Bytes::from_static(b"x");
         items.insert(ItemKey::new("p", "k"), Item { body, changed: Position::default() });
-        let mut chunk = Outgoing::new(1, items, Position::default()).next_chunk().unwrap();
+        let mut chunk = ready(items).next_chunk().unwrap();
         chunk.sum ^= 1;
         let mut incoming = Incoming::new(1, Position::default(), [0; 32], false);
         assert_eq!(incoming.take(chunk), ChunkTaken::Wrong("chunk with a wrong sum"));

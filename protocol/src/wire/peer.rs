@@ -25,6 +25,9 @@ use crate::time::UnixMs;
 /// The version of these messages.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// As the index of `ChunkTaken`: the receiver is ready for the first chunk.
+pub const TRANSFER_READY: u32 = u32::MAX;
+
 /// One message.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum Message {
@@ -127,7 +130,8 @@ pub enum Message {
     /// A part of a full transfer (bulk connection).
     #[n(12)]
     Chunk(#[n(0)] Chunk),
-    /// A chunk has been received.
+    /// A chunk has been received, or (`TRANSFER_READY`) the announcement of a full transfer was
+    /// read: chunks travel on another connection and must not come before it.
     #[n(13)]
     ChunkTaken {
         /// Which transfer.
