@@ -1,0 +1,1 @@
+//! Modules over a driver that the test plays.

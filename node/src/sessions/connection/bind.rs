@@ -1,0 +1,207 @@
+//! A connection gets a session: opened anew, or resumed with its token.
+
+use std::sync::Arc;
+
+use tandem_protocol::event::EventPosition;
+use tandem_protocol::gateway::input::{Items, Request};
+use tandem_protocol::gateway::output::Answer;
+use tandem_protocol::item::Kind;
+use tandem_protocol::node::SyncState;
+use tandem_protocol::runtime::records::{self, SessionRecord};
+use tandem_protocol::runtime::events;
+use tandem_protocol::session::{Outcome, SessionId, Token};
+use tandem_protocol::wire::session::{Bound, CloseReason, Object, ServerMessage};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::requests::{Finished, Running, Session};
+use super::{Connection, End, Flow, Mode, RETRY, Stance};
+use crate::sessions::hub::{hash, secret};
+
+/// A session on its way.
+#[derive(Debug)]
+pub(super) struct Opening {
+    session: SessionId,
+    token: Token,
+    request: Request,
+    answer: Option<Answer>,
+    asked: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    pub(super) async fn open(
+        &mut self,
+        project: String,
+        page: String,
+        params: Object,
+        props: Object,
+    ) -> Flow {
+        if matches!(self.mode, Mode::Bound(_)) || self.opening.is_some() {
+            let detail = "this connection has a session".to_owned();
+            return Err(End::Close(CloseReason::Unexpected, detail));
+        }
+        if self.stance() == Stance::Standby {
+            return self.say_standby().await;
+        }
+        if !self.hub.has_room() {
+            let detail = format!("{} sessions", self.hub.options.sessions);
+            return Err(End::Close(CloseReason::Limit, detail));
+        }
+        let (Some(session), Some(token)) = (secret(16), secret(32)) else {
+            return Err(End::Close(CloseReason::Limit, "no random bytes".to_owned()));
+        };
+        let (session, token) = (SessionId(session), Token(token));
+        let request = Request::Open {
+            session: session.clone(),
+            token_hash: hash(&token),
+            project,
+            page,
+            params,
+            props,
+        };
+        self.opening = Some(Opening { session, token, request, answer: None, asked: false });
+        Ok(())
+    }
+
+    /// Asks for the session, or binds it when the answer is there. Called while Active.
+    pub(super) async fn advance_opening(&mut self) -> Flow {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        let Some(opening) = &mut self.opening else { return Ok(()) };
+        let Some(answer) = opening.answer.take() else {
+            if !opening.asked {
+                opening.asked = true;
+                let (driver, request) = (self.hub.driver.clone(), opening.request.clone());
+                let ask = async move { Finished::Opened(driver.request(request).await) };
+                self.running = Some(Running::new(ask));
+            }
+            return Ok(());
+        };
+        match answer {
+            Answer::Done { outcome: Outcome::Applied, .. } => {
+                let Some(Opening { session, token, .. }) = self.opening.take() else {
+                    return Ok(());
+                };
+                self.bind_opened(session, token).await
+            }
+            Answer::Done { outcome: Outcome::Rejected { reason }, .. } => {
+                Err(End::Close(CloseReason::Limit, reason))
+            }
+            Answer::NoSuchPage => {
+                let detail = match &opening.request {
+                    Request::Open { project, page, .. } => format!("{project}/{page}"),
+                    _ => String::new(),
+                };
+                Err(End::Close(CloseReason::NoSuchPage, detail))
+            }
+            Answer::Standby | Answer::Busy => {
+                opening.asked = false;
+                self.retry_at = Some(Instant::now() + RETRY);
+                Ok(())
+            }
+            Answer::Done { .. }
+            | Answer::NoSession
+            | Answer::NotMaster
+            | Answer::NotYet
+            | Answer::NotStored => {
+                let detail = "this node cannot store a session".to_owned();
+                Err(End::Close(CloseReason::Limit, detail))
+            }
+        }
+    }
+
+    pub(super) fn opened(&mut self, answer: Answer) {
+        if let Some(opening) = &mut self.opening {
+            opening.answer = Some(answer);
+        }
+    }
+
+    async fn bind_opened(&mut self, session: SessionId, token: Token) -> Flow {
+        let kept = self.hub.driver.items(Kind::Kept);
+        let Some(record) = records::session(&kept, &session) else {
+            // It was opened and has ended already: the client opens another.
+            return self.say(&ServerMessage::Forgotten { session }).await;
+        };
+        let cursor = events::last(&kept);
+        let bound = self.bound(&kept, &session, &record, token, cursor);
+        self.bind(session, cursor, &bound);
+        self.say(&ServerMessage::Opened(bound)).await
+    }
+
+    pub(super) async fn resume(
+        &mut self,
+        session: SessionId,
+        token: Token,
+        last_event: Option<EventPosition>,
+        nonce: Option<&str>,
+    ) -> Flow {
+        if self.opening.is_some() {
+            let detail = "a session is being opened here".to_owned();
+            return Err(End::Close(CloseReason::Unexpected, detail));
+        }
+        if self.stance() == Stance::Standby {
+            return self.say_standby().await;
+        }
+        let kept = self.hub.driver.items(Kind::Kept);
+        let Some(record) = records::session(&kept, &session) else {
+            // The client opens it anew with what it has.
+            return self.say(&ServerMessage::Forgotten { session }).await;
+        };
+        let own = self.hub.hand_over(&session, &token, nonce);
+        let token = match own {
+            Some(own) => own,
+            None if hash(&token) == record.token_hash => token,
+            None => return Err(End::Close(CloseReason::BadToken, String::new())),
+        };
+        self.unbind(Mode::Fresh, false);
+        let known = last_event.unwrap_or_default();
+        let complete = self.standing.borrow().status.sync != SyncState::OutOfDate;
+        let recovered = complete && events::reaches(&kept, known);
+        let cursor = if recovered { known } else { events::last(&kept) };
+        let bound = self.bound(&kept, &session, &record, token, cursor);
+        self.bind(session, cursor, &bound);
+        self.say(&ServerMessage::Resumed { recovered, highest: record.highest, bound }).await
+    }
+
+    async fn say_standby(&mut self) -> Flow {
+        self.unbind(Mode::Watch(None), false);
+        self.tell_watch().await
+    }
+
+    fn bind(&mut self, session: SessionId, cursor: EventPosition, bound: &Bound) {
+        self.hub.attach(&session, self.id, &self.mailbox);
+        tracing::debug!(connection = self.id, %session, page = bound.page, "session bound");
+        let mut session = Session::new(session, cursor);
+        session.heard = Some(Arc::new((*bound.status).clone()));
+        self.mode = Mode::Bound(Box::new(session));
+        self.retry_at = None;
+    }
+
+    fn bound(
+        &self,
+        kept: &Items,
+        session: &SessionId,
+        record: &SessionRecord,
+        token: Token,
+        cursor: EventPosition,
+    ) -> Bound {
+        let clock = self.hub.driver.clock();
+        // Behind a proxy there is nothing to navigate to.
+        let handover = if self.via_proxy { None } else { self.hub.issue(session, &token) };
+        Bound {
+            session: session.clone(),
+            token,
+            handover,
+            project: record.project.clone(),
+            page: record.page.clone(),
+            params: record.params(),
+            props: record.props(),
+            alarms: records::open_alarms(&self.hub.definitions(), kept),
+            last_event: cursor,
+            clock: clock.session(clock.now()),
+            status: Box::new((*self.standing.borrow().status).clone()),
+            via_proxy: self.via_proxy,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Where this node stands, as every connection must know it at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tandem_protocol::node::Level;
+use tandem_protocol::status::Status;
+use tokio::time::MissedTickBehavior;
+
+use super::hub::Hub;
+
+/// How late a permit that ran out, or came back without a word, is noticed by those who wait.
+/// Effects do not depend on it: each looks at the gate itself.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What may be said to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stance {
+    /// Serve them.
+    Active,
+    /// Tell them nothing: this node was active and its permit ran out.
+    Fenced,
+    /// Tell them that this node is not active.
+    Standby,
+}
+
+/// The stance, and the status to tell with it.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) stance: Stance,
+    pub(super) status: Arc<Status>,
+}
+
+impl Standing {
+    pub(super) fn read(driver: &crate::driver::Handle) -> Standing {
+        let status = driver.status();
+        // The level says Active a moment before the status does, and is the first to forget it.
+        let active = status.level == Level::Active;
+        let was_active = driver.levels().borrow().level == Level::Active;
+        let stance = match (driver.gate().is_open(), active) {
+            (true, true) => Stance::Active,
+            (false, _) if status.fenced || (active && was_active) => Stance::Fenced,
+            (true | false, _) => Stance::Standby,
+        };
+        Standing { stance, status }
+    }
+
+    fn differs(&self, other: &Standing) -> bool {
+        self.stance != other.stance
+            || !(Arc::ptr_eq(&self.status, &other.status) || self.status == other.status)
+    }
+}
+
+/// Follows status, level and permit for all connections.
+pub(super) async fn follow(hub: Arc<Hub>) {
+    let mut statuses = hub.driver.statuses();
+    let mut levels = hub.driver.levels();
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let now = Standing::read(&hub.driver);
+        hub.standing.send_if_modified(|old| {
+            let differs = old.differs(&now);
+            if differs {
+                *old = now;
+            }
+            differs
+        });
+        if hub.driver.gate().is_open() && hub.held.swap(false, Ordering::AcqRel) {
+            hub.reopened.notify_waiters();
+        }
+        let gone = tokio::select! {
+            changed = statuses.changed() => changed.is_err(),
+            changed = levels.changed() => changed.is_err(),
+            _ = look.tick() => false,
+        };
+        if gone {
+            return;
+        }
+    }
+}
+
+/// Waits until the gate is open again after a lapse that the stance may not have shown.
+pub(super) async fn reopened(hub: &Hub) {
+    let waiter = hub.reopened.notified();
+    tokio::pin!(waiter);
+    // Waiting begins before the flag is set, so that the answer to it cannot be missed.
+    waiter.as_mut().enable();
+    hub.held.store(true, Ordering::Release);
+    if hub.driver.gate().is_open() {
+        return;
+    }
+    waiter.await;
+}

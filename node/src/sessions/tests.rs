@@ -1,0 +1,1 @@
+//! Sessions over a driver that the test plays.
