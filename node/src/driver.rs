@@ -21,12 +21,14 @@ use crate::permit::Gate;
 
 mod inbox;
 mod publish;
+#[cfg(test)]
+pub(crate) mod testing;
 mod turn;
 
 pub use inbox::{Inbox, Senders};
 pub use turn::{Driver, Ended, Rooms};
 
-use publish::Published;
+pub(crate) use publish::Published;
 
 /// What became visible to everyone.
 #[derive(Debug, Clone)]

@@ -56,9 +56,9 @@ impl Handle {
         let write = move || {
             while let Some(event) = queue.blocking_recv() {
                 let recent = || {
-                    shared.upgrade().map(|s| {
-                        s.recent.read().unwrap_or_else(PoisonError::into_inner).clone()
-                    })
+                    shared
+                        .upgrade()
+                        .map(|s| s.recent.read().unwrap_or_else(PoisonError::into_inner).clone())
                 };
                 if let Err(error) = file.append(&event, recent) {
                     tracing::info!(%error, "cannot write the node's event log");
@@ -155,9 +155,11 @@ impl Lines {
         let mut line = Vec::new();
         push_line(&mut line, event);
         self.count += 1;
-        self.file
-            .write_all(&line)
-            .map_err(|source| Error::File { what: "write", path: self.path.clone(), source })
+        self.file.write_all(&line).map_err(|source| Error::File {
+            what: "write",
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 

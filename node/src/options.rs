@@ -77,7 +77,7 @@ pub struct Sources {
     /// The environment.
     pub environment: BTreeMap<String, String>,
     /// Flags, as (key, text).
-    pub flags: Vec<(&'static str, String)>,
+    pub flags: Vec<(String, String)>,
 }
 
 impl Options {

@@ -15,9 +15,10 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
+use crate::driver::LevelNow;
 use crate::event::{LinkEvent, LinkWhat};
 use crate::live::Live;
 
@@ -59,6 +60,11 @@ impl Handle {
     /// A handle whose tasks run on `runtime`, the driver's.
     pub fn new(clock: Clock, events: mpsc::Sender<LinkEvent>, runtime: runtime::Handle) -> Handle {
         Handle { reporter: Reporter { clock, events }, runtime }
+    }
+
+    /// The table of connections, for the driver.
+    pub fn links(&self, around: Around, levels: watch::Receiver<LevelNow>) -> Links {
+        Links::new(self.reporter.clone(), around, levels)
     }
 
     /// Takes over a socket that was upgraded to [`UPGRADE`], with what was read ahead of the

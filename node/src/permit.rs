@@ -59,7 +59,8 @@ impl Gate {
     pub(crate) fn set(&self, permit: Permit) {
         let same = {
             let term = self.shared.term.read().unwrap_or_else(PoisonError::into_inner);
-            term.as_ref().is_some_and(|t| t.activation == permit.activation && t.term == permit.term)
+            term.as_ref()
+                .is_some_and(|t| t.activation == permit.activation && t.term == permit.term)
         };
         if !same {
             // Nobody may act under the old name with the new end.

@@ -1,1 +1,317 @@
-//! Placeholder.
+//! One node's life: set up, listen, run the rooms, stop.
+//!
+//! ```text
+//! options -> parent -> log -> projects -> store -> ports -> rules -> rooms -> "ready"
+//! SIGTERM -> rules (goodbye) -> rooms -> store -> exit
+//! ```
+//!
+//! The ports are bound before anything is said to the peer and stay bound until the process ends:
+//! a refused connection tells the peer that this process is gone.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tandem_protocol::gateway::Gateway;
+use tandem_protocol::gateway::input::{self, Loaded};
+use tandem_protocol::node::{BootId, Role};
+use tandem_protocol::settings::RecoveryMode;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::driver::{self, Driver, Ended, Inbox, Published, Rooms, Senders};
+use crate::error::{Error, Result};
+use crate::live::Live;
+use crate::options::Options;
+use crate::{events, http, modules, peer, projects, sessions, store, telemetry};
+
+mod parent;
+
+/// Connections that wait to be accepted: all clients of a pair may come at once.
+const BACKLOG: i32 = 4096;
+/// Threads of all rooms but the driver's and the store's.
+const WORKERS: usize = 2;
+/// Rooms have this long to end after the rules have.
+const ROOMS_WAIT: Duration = Duration::from_secs(1);
+/// Rules that were asked to stop have this long.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// Runs a node until it is asked to stop.
+///
+/// # Errors
+/// It cannot start, or the rules say that it must not run.
+pub fn run(options: Options) -> Result<()> {
+    if options.follow_parent {
+        // In the first thread, before there are others: the system tells that one.
+        parent::follow()?;
+    }
+    telemetry::start(&options)?;
+    let folder = match (&options.projects_dir, options.role) {
+        // The backup gets its projects from the master.
+        (Some(_), Role::Backup) | (None, _) => None,
+        (Some(dir), Role::Master | Role::Independent) => {
+            Some(projects::read(dir).map_err(|e| Error::Options(e.to_string()))?)
+        }
+    };
+    let (database, loaded) =
+        store::open(&options.data_dir, &options.node_id, options.pair_id.as_ref())?;
+    let events = events::Handle::open(&options.data_dir)?;
+    let listener = bind(&options)?;
+    // Held to the end of the process, whatever becomes of the room that accepts.
+    let held = clone_of(&listener)?;
+    let address = listener
+        .local_addr()
+        .map_err(|e| Error::Setup { what: "read the port", reason: e.to_string() })?;
+    say_start(&options, address);
+
+    let clock = Clock::start();
+    let (senders, inbox) = Inbox::new();
+    let (store, store_thread) = store::spawn(database, clock, senders.stored.clone())?;
+    let core = Core { clock, senders, store, events, live: Live::new() };
+    let (wired, ended) = core.start(&options, address, loaded, inbox)?;
+    let rooms = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("rooms")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::Setup { what: "start the rooms", reason: e.to_string() })?;
+    let result = rooms.block_on(serve(&options, wired, folder, listener, ended));
+    rooms.shutdown_timeout(ROOMS_WAIT);
+    // The driver has ended, and with it the last handle of the store: a database that was closed
+    // opens faster.
+    let _ = store_thread.join();
+    drop(held);
+    result
+}
+
+fn say_start(options: &Options, address: SocketAddr) {
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(node = %options.node_id, role = %options.role, %address, version, "starts");
+    if options.role == Role::Master
+        && options.shared.master_recovery_mode == RecoveryMode::Automatic
+    {
+        tracing::info!(
+            "master_recovery_mode Automatic has no effect yet: a master that lost the level stays \
+             standby when it returns"
+        );
+    }
+}
+
+fn bind(options: &Options) -> Result<TcpListener> {
+    let address = SocketAddr::new(options.bind, options.http);
+    let wrong = |source| Error::Bind { name: "http", address: address.to_string(), source };
+    let listener = TcpListener::bind(address).map_err(wrong)?;
+    listener.set_nonblocking(true).map_err(wrong)?;
+    rustix::net::listen(&listener, BACKLOG).map_err(|e| wrong(e.into()))?;
+    Ok(listener)
+}
+
+fn clone_of(listener: &TcpListener) -> Result<TcpListener> {
+    listener.try_clone().map_err(|e| Error::Setup { what: "hold the port", reason: e.to_string() })
+}
+
+/// What the driver's thread is made of.
+struct Core {
+    clock: Clock,
+    senders: Senders,
+    store: store::Handle,
+    events: events::Handle,
+    live: Live,
+}
+
+/// What the other rooms are given.
+struct Wired {
+    driver: driver::Handle,
+    peer: peer::Handle,
+    events: events::Handle,
+    live: Live,
+    stop: mpsc::Sender<()>,
+}
+
+impl Core {
+    /// Starts the driver's thread. The receiver tells how it ended.
+    fn start(
+        self,
+        options: &Options,
+        address: SocketAddr,
+        loaded: Loaded,
+        inbox: Inbox,
+    ) -> Result<(Wired, oneshot::Receiver<Ended>)> {
+        let Core { clock, senders, store, events, live } = self;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Error::Setup { what: "start the driver", reason: e.to_string() })?;
+        let (config, kept) = (loaded.config.items.clone(), loaded.kept.items.clone());
+        let given = gateway_options(options, address)?;
+        let gateway = Gateway::new(clock.now(), clock.wall(), given, loaded);
+        let published = Arc::new(Published::new(clock, gateway.status(), config, kept));
+        let handle = driver::Handle::new(senders.requests, Arc::clone(&published));
+        let peer = peer::Handle::new(clock, senders.links, runtime.handle().clone());
+        let around = peer::Around { peer: options.peer.clone(), live: live.clone() };
+        let links = peer.links(around, handle.levels());
+        let rooms = Rooms { links, store, events: events.clone() };
+        let stall_max = options.shared.permit_length();
+        let driver = Driver::new(gateway, inbox, published, rooms, stall_max);
+        let (tell, ended) = oneshot::channel();
+        start_thread(runtime, driver, tell)?;
+        Ok((Wired { driver: handle, peer, events, live, stop: senders.stop }, ended))
+    }
+}
+
+fn start_thread(runtime: Runtime, driver: Driver, tell: oneshot::Sender<Ended>) -> Result<()> {
+    std::thread::Builder::new()
+        .name("driver".to_owned())
+        .spawn(move || {
+            let ended = runtime.block_on(driver.run());
+            runtime.shutdown_background();
+            // Nobody waits only when the process is ending already.
+            let _ = tell.send(ended);
+        })
+        .map(drop)
+        .map_err(|e| Error::Setup { what: "start the thread driver", reason: e.to_string() })
+}
+
+fn gateway_options(options: &Options, address: SocketAddr) -> Result<input::Options> {
+    let random = || {
+        getrandom::u64()
+            .map_err(|e| Error::Setup { what: "ask for random bytes", reason: e.to_string() })
+    };
+    Ok(input::Options {
+        node: options.node_id.clone(),
+        boot: BootId(random()?),
+        role: options.role,
+        pair: options.pair_id.clone(),
+        secret: options.pair_secret.clone(),
+        names_peer: options.peer.is_some(),
+        settings: options.shared.clone(),
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+        listens: vec![address.to_string()],
+        public_address: public_address(options, address),
+        seed: random()?,
+    })
+}
+
+/// Where clients reach this node: as set; else the address it listens on; else the address from
+/// which it would reach its peer.
+fn public_address(options: &Options, address: SocketAddr) -> String {
+    if let Some(url) = &options.public_address {
+        return url.clone();
+    }
+    let mut shown = address;
+    if address.ip().is_unspecified() {
+        shown.set_ip(route_to_peer(options).unwrap_or(IpAddr::from([127, 0, 0, 1])));
+    }
+    format!("http://{shown}")
+}
+
+fn route_to_peer(options: &Options) -> Option<IpAddr> {
+    // Connecting a datagram socket sends nothing; it asks the system for the way.
+    let socket = UdpSocket::bind((options.bind, 0)).ok()?;
+    socket.connect(options.peer.as_deref()?).ok()?;
+    socket.local_addr().ok().map(|a| a.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+async fn serve(
+    options: &Options,
+    wired: Wired,
+    folder: Option<projects::Folder>,
+    listener: TcpListener,
+    mut ended: oneshot::Receiver<Ended>,
+) -> Result<()> {
+    let setup = |what| move |e: std::io::Error| Error::Setup { what, reason: e.to_string() };
+    let mut terminate = signal(SignalKind::terminate()).map_err(setup("wait for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(setup("wait for SIGINT"))?;
+    let address = listener.local_addr().map_err(setup("read the port"))?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(setup("listen"))?;
+    let (stop_rooms, shutdown) = watch::channel(false);
+    let stop = wired.stop.clone();
+    let mut rooms = start_rooms(options, wired, folder, listener, &shutdown);
+    ready(options, address);
+
+    let first = tokio::select! {
+        ended = &mut ended => Some(ended),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    let ended = match first {
+        Some(ended) => ended,
+        None => {
+            tracing::info!("asked to stop");
+            // A queue that is full has been asked already.
+            let _ = stop.try_send(());
+            match timeout(STOP_WAIT, &mut ended).await {
+                Ok(ended) => ended,
+                Err(_) => return Err(gone("the rules did not end in time")),
+            }
+        }
+    };
+    let _ = stop_rooms.send(true);
+    let _ = timeout(ROOMS_WAIT, async { while rooms.join_next().await.is_some() {} }).await;
+    match ended {
+        Ok(Ended::Stopped) => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        Ok(Ended::Refused(reason)) => {
+            tracing::error!(reason, "this node must not run");
+            Err(Error::Refused(reason))
+        }
+        Err(_) => Err(gone("its thread is gone")),
+    }
+}
+
+fn gone(reason: &str) -> Error {
+    Error::Setup { what: "run the driver", reason: reason.to_owned() }
+}
+
+fn ready(options: &Options, address: SocketAddr) {
+    let mut out = std::io::stdout().lock();
+    // A starter that does not read it misses nothing else.
+    let _ = writeln!(out, "ready node={} http={address}", options.node_id);
+    let _ = out.flush();
+}
+
+/// Starts all rooms that live beside the driver.
+fn start_rooms(
+    options: &Options,
+    wired: Wired,
+    folder: Option<projects::Folder>,
+    listener: tokio::net::TcpListener,
+    shutdown: &crate::Shutdown,
+) -> JoinSet<()> {
+    let Wired { driver, peer, events, live, stop: _ } = wired;
+    let mut rooms = JoinSet::new();
+    let hub = sessions::new(driver.clone(), live.clone(), sessions::Options::default());
+    rooms.spawn(sessions::run(hub.clone(), shutdown.clone()));
+    let context = modules::Context { driver: driver.clone(), live: live.clone() };
+    let built_in = modules::built_in(&context);
+    rooms.spawn(modules::run(context, built_in, shutdown.clone()));
+    if let Some(folder) = folder {
+        let (driver, mut shutdown) = (driver.clone(), shutdown.clone());
+        rooms.spawn(async move {
+            tokio::select! {
+                changed = projects::push(folder, driver) => {
+                    tracing::info!(changed, "projects are in the store");
+                }
+                () = crate::stopped(&mut shutdown) => {}
+            }
+        });
+    }
+    let settings = http::Options {
+        web_dir: options.web_dir.clone(),
+        settings: options.shared.clone(),
+        limits: http::Limits::of_process(),
+    };
+    let led_to = http::Rooms { driver, hub, live, peer, events };
+    let shutdown = shutdown.clone();
+    rooms.spawn(async move {
+        drop(http::run(listener, led_to, settings, shutdown).await);
+    });
+    rooms
+}

@@ -72,9 +72,11 @@ pub fn open(folder: &Path, node: &NodeId, pair: Option<&PairId>) -> Result<(Data
     let path = folder.join(FILE);
     let mut database = Database::open(&path)?.with_archive(Box::new(Folder::new(archive)));
     // The file's own entry in the folder must last as well.
-    File::open(folder)
-        .and_then(|f| f.sync_all())
-        .map_err(|source| Error::File { what: "sync folder", path: folder.to_owned(), source })?;
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|source| Error::File {
+        what: "sync folder",
+        path: folder.to_owned(),
+        source,
+    })?;
     database.identify(node, pair)?;
     let loaded = database.load()?;
     Ok((database, loaded))
@@ -123,9 +125,8 @@ fn run(
         };
         let at = clock.now();
         for (ticket, _) in jobs.drain(..) {
-            if stored.blocking_send(Event::Stored { at, ticket, ok }).is_err() {
-                return;
-            }
+            // A driver that has ended needs no report, but what it gave is stored all the same.
+            let _ = stored.blocking_send(Event::Stored { at, ticket, ok });
         }
     }
 }

@@ -31,7 +31,8 @@ pub(crate) struct Published {
 impl Published {
     /// Before the first turn: nothing is allowed.
     pub(crate) fn new(clock: Clock, status: Status, config: Items, kept: Items) -> Published {
-        let level = LevelNow { level: status.level, term: None, activation: None, permitted: false };
+        let level =
+            LevelNow { level: status.level, term: None, activation: None, permitted: false };
         Published {
             clock,
             gate: Gate::new(clock),

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! After each input the rules are drained. A thread that was stalled finds both a due time and
-//! messages that had come in time; those are given first, as of the due time, so that a busy
+//! messages that had come in time; those are given first, as of just before the due time, so that a busy
 //! machine does not accuse a peer that spoke.
 
 use std::collections::HashMap;
@@ -29,6 +29,9 @@ use crate::event::{Asked, Event, LinkEvent, LinkWhat, Opened, Purpose};
 use crate::events;
 use crate::peer::Links;
 use crate::store;
+
+/// The clock's unit: just before a time.
+const TICK: Duration = Duration::from_micros(1);
 
 /// How the driver ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +154,7 @@ impl Driver {
         match event {
             Event::Link(LinkEvent { at, what }) => {
                 let at = match due {
-                    Some(due) if at.since(due) < self.stall_max => at.min(due),
+                    Some(due) if at.since(due) < self.stall_max => at.min(due - TICK),
                     Some(_) | None => at,
                 };
                 self.link(at, what);
@@ -218,8 +221,12 @@ impl Driver {
                     self.input(at, Input::LinkUp { link, side });
                 }
             }
-            Purpose::DialedBulk(link) => links.open_bulk(link, opened),
-            Purpose::JoinedBulk(proof) => links.join_bulk(proof, opened),
+            Purpose::DialedBulk(link) => {
+                links.open_bulk(link, opened);
+            }
+            Purpose::JoinedBulk(proof) => {
+                links.join_bulk(proof, opened);
+            }
         }
     }
 
@@ -295,11 +302,13 @@ impl Driver {
 
     fn event(&mut self, event: GatewayEvent) {
         let GatewayEvent { severity, kind, text, detail } = event;
-        let facts: Vec<String> = detail.iter().map(|(name, fact)| format!("{name}={fact}")).collect();
+        let facts: Vec<String> =
+            detail.iter().map(|(name, fact)| format!("{name}={fact}")).collect();
         let facts = facts.join(" ");
         match (kind, severity) {
             (EventKind::Level, _) => {
-                let fact = |key| detail.iter().find(|(n, _)| *n == key).map_or("", |(_, f)| f.as_str());
+                let fact =
+                    |key| detail.iter().find(|(n, _)| *n == key).map_or("", |(_, f)| f.as_str());
                 let (from, to, term) = (fact("from"), fact("to"), fact("term"));
                 tracing::info!(from, to, reason = fact("reason"), term, "level: {text}");
             }
@@ -327,9 +336,9 @@ impl Driver {
             while self.rooms.links.is_closing() {
                 if let Event::Link(LinkEvent { what, .. }) = self.inbox.next().await {
                     match what {
-                        LinkWhat::Flushed
-                        | LinkWhat::Ended { .. }
-                        | LinkWhat::Garbage { .. } => self.rooms.links.flushed(),
+                        LinkWhat::Flushed | LinkWhat::Ended { .. } | LinkWhat::Garbage { .. } => {
+                            self.rooms.links.flushed()
+                        }
                         LinkWhat::Opened(_)
                         | LinkWhat::DialFailed { .. }
                         | LinkWhat::BulkFailed { .. }

@@ -15,7 +15,11 @@ pair_secret = "not-a-secret"
 peer = "127.0.0.1:8088"
 "#;
 
-fn read(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Options, Error> {
+fn read(
+    file: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&str, &str)],
+) -> Result<Options, Error> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("node.toml");
     std::fs::write(&path, file).expect("a file");
@@ -25,7 +29,7 @@ fn read(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &str)]
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect::<BTreeMap<_, _>>(),
-        flags: flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect(),
+        flags: flags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
     })
 }
 
@@ -65,6 +69,8 @@ fn shared_settings_that_would_fence_a_node_are_refused() {
 fn the_environment_is_checked_too() {
     refused(PAIRED, &[("TANDEM_HTTP", "many")], &["TANDEM_HTTP", "http"]);
     refused(PAIRED, &[("TANDEM_SHARED_PING_RATE_MS", "x")], &["TANDEM_SHARED_PING_RATE_MS"]);
+    let error = read(PAIRED, &[], &[("colour", "red")]).expect_err("it is unknown");
+    assert!(error.to_string().contains("colour"), "{error}");
 }
 
 #[test]

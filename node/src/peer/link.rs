@@ -123,10 +123,7 @@ async fn read(
 }
 
 /// Returns the write half, shut, when the queue was dropped and all of it is sent.
-async fn write(
-    mut output: OwnedWriteHalf,
-    mut queues: Queues,
-) -> std::io::Result<OwnedWriteHalf> {
+async fn write(mut output: OwnedWriteHalf, mut queues: Queues) -> std::io::Result<OwnedWriteHalf> {
     let mut buffer = BytesMut::new();
     loop {
         let next = tokio::select! {

@@ -58,7 +58,10 @@ struct Link {
 #[derive(Debug)]
 enum Bulk {
     /// Not there yet: the proof by which it is known, and what was given for it.
-    Awaited { proof: Option<[u8; 32]>, waiting: Vec<Message> },
+    Awaited {
+        proof: Option<[u8; 32]>,
+        waiting: Vec<Message>,
+    },
     Open(mpsc::Sender<Message>),
 }
 
@@ -86,9 +89,9 @@ impl Links {
         self.own.pop_front()
     }
 
-    /// Adds a control connection; `None`: there are too many, it is closed.
+    /// Adds a control connection; `None`: there are too many from others, it is closed.
     pub(crate) fn open(&mut self, opened: Opened, side: Side) -> Option<LinkId> {
-        if self.table.len() >= LINKS_MAX {
+        if side == Side::Listener && self.table.len() >= LINKS_MAX {
             tracing::debug!(remote = %opened.connection.remote, "too many links");
             return None;
         }
@@ -106,23 +109,25 @@ impl Links {
         Some(link)
     }
 
-    /// Adds the bulk connection that this node dialed; it says which link it is for.
+    /// Adds the bulk connection that this node dialed.
     pub(crate) fn open_bulk(&mut self, link: LinkId, opened: Opened) {
         let proof = match self.table.get(&link).map(|l| &l.bulk) {
             Some(Bulk::Awaited { proof: Some(proof), .. }) => *proof,
             Some(Bulk::Awaited { proof: None, .. } | Bulk::Open(_)) | None => return,
         };
+        // It says which link it is for.
         self.join(link, opened, Some(Message::Join { proof }));
     }
 
-    /// Adds the bulk connection that the peer dialed, by its proof.
+    /// Adds the bulk connection that the peer dialed to the link that its proof names.
     pub(crate) fn join_bulk(&mut self, said: [u8; 32], opened: Opened) {
-        let expects = |l: &Link| matches!(&l.bulk, Bulk::Awaited { proof: Some(p), .. } if *p == said);
-        let found = self.table.iter().find(|(_, l)| expects(l)).map(|(id, _)| *id);
-        match found {
-            Some(link) => self.join(link, opened, None),
-            None => tracing::debug!(remote = %opened.connection.remote, "a bulk connection of no link"),
-        }
+        let expects =
+            |l: &Link| matches!(&l.bulk, Bulk::Awaited { proof: Some(p), .. } if *p == said);
+        let Some(link) = self.table.iter().find(|(_, l)| expects(l)).map(|(id, _)| *id) else {
+            tracing::debug!(remote = %opened.connection.remote, "a bulk connection of no link");
+            return;
+        };
+        self.join(link, opened, None);
     }
 
     fn join(&mut self, link: LinkId, opened: Opened, first: Option<Message>) {

@@ -114,7 +114,8 @@ impl Database {
     /// It belongs to another node or pair, or a newer version wrote it.
     pub fn identify(&mut self, node: &NodeId, pair: Option<&PairId>) -> Result<()> {
         let refuse = |reason| Err(Error::Folder { path: self.path.clone(), reason });
-        let (format, stored_node, stored_pair) = self.identity().map_err(|e| self.unreadable(&e))?;
+        let (format, stored_node, stored_pair) =
+            self.identity().map_err(|e| self.unreadable(&e))?;
         if let Some(format) = format
             && format != FORMAT_NOW
         {

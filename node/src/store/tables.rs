@@ -19,7 +19,8 @@ pub(super) const PAIR: &str = "pair";
 pub(super) const LEDGER: &str = "ledger";
 
 /// Items by provider and key.
-pub(super) type ItemsDefinition = TableDefinition<'static, (&'static str, &'static str), &'static [u8]>;
+pub(super) type ItemsDefinition =
+    TableDefinition<'static, (&'static str, &'static str), &'static [u8]>;
 /// Updates by sequence.
 pub(super) type LogDefinition = TableDefinition<'static, u64, &'static [u8]>;
 
@@ -96,8 +97,15 @@ pub(super) struct KindTables<'t> {
 }
 
 impl<'t> KindTables<'t> {
-    pub(super) fn open(txn: &'t WriteTransaction, kind: Kind) -> Result<KindTables<'t>, redb::Error> {
-        Ok(KindTables { kind, items: txn.open_table(items(kind))?, log: txn.open_table(log(kind))? })
+    pub(super) fn open(
+        txn: &'t WriteTransaction,
+        kind: Kind,
+    ) -> Result<KindTables<'t>, redb::Error> {
+        Ok(KindTables {
+            kind,
+            items: txn.open_table(items(kind))?,
+            log: txn.open_table(log(kind))?,
+        })
     }
 
     /// Appends an update and applies it to the items.
@@ -141,7 +149,8 @@ impl<'t> KindTables<'t> {
         self.log.retain(|_, _| false)?;
         *window = Window::default();
         for (key, item) in items {
-            self.items.insert((key.provider.as_str(), key.key.as_str()), encode(item).as_slice())?;
+            self.items
+                .insert((key.provider.as_str(), key.key.as_str()), encode(item).as_slice())?;
         }
         self.set_position(facts, position)
     }
