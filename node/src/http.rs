@@ -37,6 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tandem_protocol::limits::SESSIONS_MAX;
 use tandem_protocol::settings::SharedSettings;
 use tandem_protocol::time::Instant;
@@ -67,11 +68,11 @@ pub struct Options {
 /// How much is served at the same time, and for how long it may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections that have not sent their first request; past it the oldest of them ends.
-    pub fresh: usize,
+    /// Connections of all kinds; past it the oldest that has not sent its first request ends.
+    pub connections: usize,
     /// Connections with ordinary requests.
     pub requests: usize,
-    /// Session sockets, watches included: two for each session that the node may hold.
+    /// Session sockets, watches included.
     pub sessions: usize,
     /// Link connections that are on their way to the peer room.
     pub links: usize,
@@ -85,10 +86,14 @@ pub struct Limits {
     pub stall: Duration,
 }
 
+/// Open files that are left to the store, the link and the files that are served.
+const OTHER_FILES: usize = 256;
+
 impl Default for Limits {
+    /// What a node with its full number of sessions needs.
     fn default() -> Self {
         Limits {
-            fresh: 1_024,
+            connections: SESSIONS_MAX + 6_000,
             requests: 2_048,
             sessions: SESSIONS_MAX + 2_000,
             links: 8,
@@ -97,6 +102,33 @@ impl Default for Limits {
             answer: Duration::from_secs(30),
             stall: Duration::from_secs(30),
         }
+    }
+}
+
+impl Limits {
+    /// As much of the default as this process may have open files; it asks for all that it may.
+    /// A process that runs out of them could not even take the pair's link.
+    pub fn of_process() -> Limits {
+        let mut allowed = getrlimit(Resource::Nofile);
+        if allowed.current != allowed.maximum {
+            let all = Rlimit { current: allowed.maximum, maximum: allowed.maximum };
+            if setrlimit(Resource::Nofile, all.clone()).is_ok() {
+                allowed = all;
+            }
+        }
+        let files = allowed.current.and_then(|files| usize::try_from(files).ok());
+        Limits::default().within(files.unwrap_or(usize::MAX))
+    }
+
+    fn within(mut self, files: usize) -> Limits {
+        let most = files.saturating_sub(OTHER_FILES).max(64);
+        if most < self.connections {
+            // Half for sessions and a quarter for requests leaves a quarter to come in by.
+            self.connections = most;
+            self.sessions = self.sessions.min(most / 2);
+            self.requests = self.requests.min(most / 4);
+        }
+        self
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 use tandem_protocol::node::Level;
+use tandem_protocol::wire::session::CloseReason;
 
 use super::State;
 use super::reply::{self, Reply};
@@ -105,8 +106,24 @@ pub(super) fn text(state: &State) -> Reply {
         .map(|((_, word), n)| (label("reason", word), n.load(Ordering::Relaxed)))
         .collect();
     gauge("tandem_http_rejected_total", "What was turned away.", "counter", &rejected);
+    let sessions = state.rooms.hub.counts();
+    let held = [("bound", sessions.bound), ("lingering", sessions.lingering)]
+        .map(|(word, n)| (label("state", word), n as u64));
+    gauge("tandem_sessions", "Sessions.", "gauge", &held);
+    let closed: Vec<_> = sessions
+        .closed
+        .iter()
+        .filter_map(|(reason, n)| Some((label("reason", word(reason)?.as_str()), *n)))
+        .collect();
+    let help = "Session connections that this node closed.";
+    gauge("tandem_session_closed_total", help, "counter", &closed);
 
     reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out)
+}
+
+/// The word by which a reason is told to clients.
+fn word(reason: &CloseReason) -> Option<String> {
+    serde_json::to_value(reason).ok()?.as_str().map(str::to_owned)
 }
 
 #[cfg(test)]

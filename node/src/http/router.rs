@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -19,6 +19,8 @@ use super::{
 
 /// A request's body: what fits a config change.
 const BODY_MAX_BYTES: usize = 1024 * 1024;
+/// So much of a body that is too long is read and dropped.
+const DRAIN_MAX_BYTES: usize = 8 * BODY_MAX_BYTES;
 
 /// Answers one request. A failure is an answer too; it is counted.
 pub(super) async fn serve(
@@ -133,18 +135,37 @@ pub(super) fn decode(part: &str) -> Result<String, Failure> {
         .map_err(|_| Failure::wrong("bad_path", "the path is not UTF-8"))
 }
 
-/// Reads a body, within its limits.
+/// Reads a body, within its limits. What is too long is read to its end, up to a bound: a
+/// connection that is closed with unread bytes loses the answer as well.
 pub(super) async fn body(state: &State, request: Request<Incoming>) -> Result<Bytes, Failure> {
-    if announced(request.headers()) > BODY_MAX_BYTES as u64 {
-        return Err(Failure::oversized(BODY_MAX_BYTES));
-    }
-    let collected = Limited::new(request.into_body(), BODY_MAX_BYTES).collect();
-    match tokio::time::timeout(state.options.limits.body, collected).await {
-        Err(_) => Err(Failure::slow_body()),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::oversized(BODY_MAX_BYTES)),
-        Ok(Err(_)) => Err(Failure::wrong("bad_body", "the body ended early")),
-    }
+    let oversized = announced(request.headers()) > BODY_MAX_BYTES as u64;
+    let mut body = Limited::new(request.into_body(), DRAIN_MAX_BYTES);
+    let read = async {
+        let mut bytes = BytesMut::new();
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    length += data.len();
+                    if length <= BODY_MAX_BYTES && !oversized {
+                        bytes.extend_from_slice(&data);
+                    }
+                }
+                Err(error) if error.is::<LengthLimitError>() => {
+                    return Err(Failure::oversized(BODY_MAX_BYTES));
+                }
+                Err(_) => return Err(Failure::wrong("bad_body", "the body ended early")),
+            }
+        }
+        if oversized || length > BODY_MAX_BYTES {
+            return Err(Failure::oversized(BODY_MAX_BYTES));
+        }
+        Ok(bytes.freeze())
+    };
+    tokio::time::timeout(state.options.limits.body, read)
+        .await
+        .unwrap_or_else(|_| Err(Failure::slow_body()))
 }
 
 /// Reads a body as JSON.

@@ -1,11 +1,11 @@
 //! Who may be connected at the same time.
 //!
 //! A connection shows what it is with its first request; until then it is fresh. Fresh connections
-//! can never keep the pair's link or an operator out: when there are too many, the oldest one
-//! ends. Requests, sessions and links have slots of their own.
+//! can never keep the pair's link or an operator out: when there are too many connections, the
+//! oldest fresh one ends. Requests, sessions and links have slots of their own.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -28,13 +28,15 @@ pub(super) struct Slots {
     requests: Arc<Semaphore>,
     sessions: Arc<Semaphore>,
     links: Arc<Semaphore>,
-    fresh_max: usize,
+    connections: usize,
     fresh: Mutex<Fresh>,
 }
 
 #[derive(Debug, Default)]
 struct Fresh {
     next: u64,
+    /// Seats of all kinds.
+    seats: usize,
     waiting: BTreeMap<u64, Arc<Notify>>,
 }
 
@@ -44,7 +46,7 @@ impl Slots {
             requests: Arc::new(Semaphore::new(limits.requests)),
             sessions: Arc::new(Semaphore::new(limits.sessions)),
             links: Arc::new(Semaphore::new(limits.links)),
-            fresh_max: limits.fresh,
+            connections: limits.connections,
             fresh: Mutex::default(),
         }
     }
@@ -52,11 +54,12 @@ impl Slots {
     /// A seat for a connection that was just accepted; the oldest fresh one may lose its own.
     pub(super) fn seat(self: &Arc<Self>) -> Seat {
         let evicted = Arc::new(Notify::new());
-        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fresh = self.fresh();
         let id = fresh.next;
         fresh.next += 1;
+        fresh.seats += 1;
         fresh.waiting.insert(id, Arc::clone(&evicted));
-        if fresh.waiting.len() > self.fresh_max
+        if fresh.seats > self.connections
             && let Some((_, oldest)) = fresh.waiting.pop_first()
         {
             oldest.notify_one();
@@ -66,7 +69,7 @@ impl Slots {
 
     /// Connections of each class, fresh ones first.
     pub(super) fn used(&self, limits: &Limits) -> [(&'static str, usize); 4] {
-        let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).waiting.len();
+        let fresh = self.fresh().waiting.len();
         let used = |max: usize, slots: &Semaphore| max.saturating_sub(slots.available_permits());
         [
             ("fresh", fresh),
@@ -76,8 +79,8 @@ impl Slots {
         ]
     }
 
-    fn no_longer_fresh(&self, id: u64) {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).waiting.remove(&id);
+    fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,7 +96,7 @@ pub(super) struct Seat {
 impl Seat {
     /// Takes a slot of a class, or keeps the one it has; `false`: none is free.
     pub(super) fn take(&self, class: Class) -> bool {
-        self.slots.no_longer_fresh(self.id);
+        self.slots.fresh().waiting.remove(&self.id);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.as_ref().is_some_and(|(now, _)| *now == class) {
             return true;
@@ -126,7 +129,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.slots.no_longer_fresh(self.id);
+        let mut fresh = self.slots.fresh();
+        fresh.waiting.remove(&self.id);
+        fresh.seats = fresh.seats.saturating_sub(1);
     }
 }
 
@@ -139,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn requests_never_take_the_slots_of_sessions_and_links() {
-        let limits = Limits { fresh: 2, requests: 1, sessions: 1, links: 1, ..Limits::default() };
+        let limits = Limits { requests: 1, sessions: 1, links: 1, ..Limits::default() };
         let slots = Arc::new(Slots::new(&limits));
         let (a, b) = (slots.seat(), slots.seat());
         assert!(a.take(Class::Requests) && a.take(Class::Requests));
@@ -152,17 +157,29 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_fresh_connection_makes_room() {
-        let limits = Limits { fresh: 2, ..Limits::default() };
+        let limits = Limits { connections: 3, ..Limits::default() };
         let slots = Arc::new(Slots::new(&limits));
+        let known = slots.seat();
+        assert!(known.take(Class::Requests));
         let seats = [slots.seat(), slots.seat(), slots.seat()];
         let [first, second, _] = &seats;
         tokio::select! {
             biased;
+            () = known.evicted() => panic!("the known one has sent a request"),
             () = second.evicted() => panic!("the second is not the oldest"),
             () = first.evicted() => {}
         }
         assert_eq!(slots.used(&limits)[0], ("fresh", 2));
         drop(seats);
         assert_eq!(slots.used(&limits)[0], ("fresh", 0));
+    }
+
+    #[test]
+    fn a_process_with_few_open_files_keeps_a_way_in() {
+        let limits = Limits::default().within(1_024);
+        assert_eq!((limits.connections, limits.sessions, limits.requests), (768, 384, 192));
+        let limits = Limits::default().within(20_000);
+        let kept = limits.sessions + limits.requests + limits.links;
+        assert!(kept + 1_000 < limits.connections, "{limits:?}");
     }
 }
