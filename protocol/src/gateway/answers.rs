@@ -122,7 +122,11 @@ impl Gateway {
         match request {
             Request::Failover { .. } | Request::Resync => self.answer(ticket, Answer::NotYet),
             Request::Config { changes } => self.request_config(ticket, changes),
-            request => self.request_kept(ticket, request),
+            request @ (Request::Open { .. }
+            | Request::Operate { .. }
+            | Request::Keyed { .. }
+            | Request::End { .. }
+            | Request::AlarmMoved { .. }) => self.request_kept(ticket, request),
         }
     }
 

@@ -27,15 +27,13 @@ impl Gateway {
         }
         let Some(current) = self.link.as_ref().filter(|l| l.id == link) else { return };
         let established = current.established();
-        match message {
-            Message::Verdict(verdict) => {
-                self.hear();
-                self.obey(verdict);
-            }
-            _ if !established => {
-                self.break_link(link, Refusal::Unexpected, "a message before the verdict");
-            }
-            message => self.established_message(link, message),
+        if let Message::Verdict(verdict) = message {
+            self.hear();
+            self.obey(verdict);
+        } else if established {
+            self.established_message(link, message);
+        } else {
+            self.break_link(link, Refusal::Unexpected, "a message before the verdict");
         }
     }
 
