@@ -13,6 +13,8 @@ mod driver;
 mod error;
 mod queue;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,8 +40,9 @@ use crate::native::queue::Queue;
 /// Commands on their way to the driver: as many as operations may be outstanding.
 const ORDERS: usize = 64;
 
-/// A handle to a session. Clones name the same session. The session ends when it is closed, or
-/// when all its handles and its [`Events`] are dropped.
+/// A handle to a session. Clones name the same session. `close` ends it; dropping all handles and
+/// the [`Events`] only leaves it, and what [`Session::save`] gave can go on with it for ten
+/// minutes.
 #[derive(Debug, Clone)]
 pub struct Session {
     orders: mpsc::Sender<Order>,

@@ -99,9 +99,13 @@ impl Driver {
             let input = tokio::select! {
                 biased;
                 Some(input) = self.inputs_in.recv() => input,
-                order = self.orders.recv() => match self.read(order) {
-                    Some(input) => input,
-                    None => continue,
+                order = self.orders.recv() => match order {
+                    Some(order) => match self.read(order) {
+                        Some(input) => input,
+                        None => continue,
+                    },
+                    // All handles are gone: the session is left as it is, for who resumes it.
+                    None => break,
                 },
                 () = timer => Input::Timeout,
             };
@@ -162,22 +166,21 @@ impl Driver {
     }
 
     /// An order as an input of the machine.
-    fn read(&mut self, order: Option<Order>) -> Option<Input> {
+    fn read(&mut self, order: Order) -> Option<Input> {
         let command = match order {
-            // All handles are gone.
-            None | Some(Order::Close) => Command::Close,
-            Some(Order::Operate { operation, deadline, id, done }) => {
+            Order::Close => Command::Close,
+            Order::Operate { operation, deadline, id, done } => {
                 let next = self.machine.next_id();
                 self.waiting.insert(next, done);
                 let _ = id.send(next);
                 Command::Operate { operation, deadline }
             }
-            Some(Order::Subscribe { tags }) => Command::Subscribe { tags },
-            Some(Order::Save { saved }) => {
+            Order::Subscribe { tags } => Command::Subscribe { tags },
+            Order::Save { saved } => {
                 let _ = saved.send(self.machine.save());
                 return None;
             }
-            Some(Order::Probe) => return Some(Input::Probe),
+            Order::Probe => return Some(Input::Probe),
         };
         Some(Input::Command(command))
     }

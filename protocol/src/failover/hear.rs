@@ -123,7 +123,8 @@ impl Failover {
         conn.active_at = None;
         let seat = std::mem::replace(&mut conn.seat, Seat::Watch);
         if proxied {
-            conn.redial_at = Some(now + CLIENT_MOVED_WAIT);
+            // A status that only changed does not begin the wait anew.
+            conn.redial_at.get_or_insert(now + CLIENT_MOVED_WAIT);
         }
         if matches!(seat, Seat::Bound | Seat::Hushed) {
             let why = format!("{} is not active any more", status.node);
