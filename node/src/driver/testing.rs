@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tandem_protocol::gateway::input::Items;
 use tandem_protocol::gateway::output::Permit;
+use tandem_protocol::item::{Kind, Update};
 use tandem_protocol::status::Status;
 use tandem_protocol::term::{ActivationId, Term};
 use tokio::sync::mpsc;
@@ -39,6 +40,11 @@ impl Stage {
     /// Takes the right to act away.
     pub(crate) fn withdraw(&self) {
         self.published.withdraw();
+    }
+
+    /// Shows updates, and the items after them.
+    pub(crate) fn show(&self, kind: Kind, updates: Vec<Update>, items: Items) {
+        self.published.show(kind, updates, items);
     }
 
     /// Publishes a status.

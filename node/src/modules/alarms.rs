@@ -54,9 +54,8 @@ impl Module for Alarms {
             self.running = None;
             return;
         };
-        let same = |(at, with): &(Stage, Arc<Definitions>)| {
-            *at == stage && Arc::ptr_eq(with, definitions)
-        };
+        let same =
+            |(at, with): &(Stage, Arc<Definitions>)| *at == stage && Arc::ptr_eq(with, definitions);
         if self.running.as_ref().is_some_and(same) {
             return;
         }
@@ -209,8 +208,16 @@ mod tests {
             text: String::new(),
         };
         let rows = [
-            (90.0, false), (90.1, true), (88.0, true), (85.1, true), (85.0, false),
-            (88.0, false), (9.9, true), (14.0, true), (15.0, false), (12.0, false),
+            (90.0, false),
+            (90.1, true),
+            (88.0, true),
+            (85.1, true),
+            (85.0, false),
+            (88.0, false),
+            (9.9, true),
+            (14.0, true),
+            (15.0, false),
+            (12.0, false),
         ];
         let mut raised = false;
         for (value, expected) in rows {

@@ -45,9 +45,8 @@ impl Module for Simulator {
             self.running = None;
             return;
         };
-        let same = |(at, with): &(Stage, Arc<Definitions>)| {
-            *at == stage && with.tags == definitions.tags
-        };
+        let same =
+            |(at, with): &(Stage, Arc<Definitions>)| *at == stage && with.tags == definitions.tags;
         if self.running.as_ref().is_some_and(same) {
             return;
         }
@@ -150,7 +149,9 @@ impl Wave {
         let phase = (time.0 % self.cycle_ms) as f64 / self.cycle_ms as f64;
         let span = self.high - self.low;
         match self.shape {
-            Shape::Sine => TagValue::Float(self.low + span * f64::midpoint(1.0, (TAU * phase).sin())),
+            Shape::Sine => {
+                TagValue::Float(self.low + span * f64::midpoint(1.0, (TAU * phase).sin()))
+            }
             Shape::Ramp => TagValue::Float(self.low + span * phase),
             Shape::Square => TagValue::Float(if phase < 0.5 { self.high } else { self.low }),
             Shape::Walk => {

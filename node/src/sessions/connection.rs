@@ -272,9 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     session.ending = true;
                     Ok(())
                 }
-                Mode::Fresh | Mode::Watch(_) => {
-                    Err(End::Close(CloseReason::Ended, String::new()))
-                }
+                Mode::Fresh | Mode::Watch(_) => Err(End::Close(CloseReason::Ended, String::new())),
             },
         }
     }

@@ -283,12 +283,9 @@ fn text_of(name: &str, sample: Option<&Sample>) -> String {
             quality: sample.quality,
             time: sample.time,
         },
-        None => TagUpdate {
-            tag: name.to_owned(),
-            value: None,
-            quality: Quality::Bad,
-            time: UnixMs(0),
-        },
+        None => {
+            TagUpdate { tag: name.to_owned(), value: None, quality: Quality::Bad, time: UnixMs(0) }
+        }
     };
     serde_json::to_string(&update).unwrap_or_default()
 }
