@@ -3,5 +3,7 @@
 mod behind_proxy;
 mod bench;
 mod moves;
+mod node;
 mod sessions;
 mod strange;
+mod words;

@@ -19,6 +19,7 @@ fn bench() -> Bench {
 }
 
 fn moved(bench: &mut Bench) {
+    bench.nodes[A].name = "b";
     bench.nodes[A].active = true;
     bench.nodes[A].counter = 2;
     let term = bench.nodes[A].term();
@@ -57,7 +58,8 @@ fn after_standby_it_waits_for_moved() {
     bench.run(2_400);
     assert_eq!(bench.told(), ["reconnecting"]);
     moved(&mut bench);
-    assert_eq!(bench.told(), ["resumed recovered", "state", "applied 1"]);
+    let told = bench.told();
+    assert_eq!(told, ["transferred a b 2400", "resumed recovered", "state", "applied 1"]);
     assert_eq!((id.0, bench.dials), (1, 1));
 }
 
@@ -82,7 +84,8 @@ fn a_silent_socket_is_kept_for_moved() {
     assert_eq!((bench.told(), bench.dials), (vec!["reconnecting".to_owned()], 1));
     bench.nodes[A].frozen = false;
     moved(&mut bench);
-    assert_eq!(bench.told(), ["resumed recovered", "state"]);
+    // The last word came with the pong at 1000 ms.
+    assert_eq!(bench.told(), ["transferred a b 3000", "resumed recovered", "state"]);
     assert_eq!(bench.dials, 1);
 }
 

@@ -1,6 +1,7 @@
 //! What a session keeps, and when it begins anew.
 
-use super::bench::{A, B, Bench, object};
+use super::bench::{A, B, Bench};
+use super::words::object;
 use crate::event::{EventPosition, KeptEvent, Severity, What};
 use crate::failover::Failover;
 use crate::failover::input::{Command, Input, Options};
