@@ -123,3 +123,6 @@ impl Handle {
         self.published.levels.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,3 +106,6 @@ pub struct Around {
     /// Live values, to and from the standby.
     pub live: Live,
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,9 +31,8 @@ use crate::options::Options;
 use crate::{events, http, modules, peer, projects, sessions, store, telemetry};
 
 mod parent;
+mod port;
 
-/// Connections that wait to be accepted: all clients of a pair may come at once.
-const BACKLOG: i32 = 4096;
 /// Threads of all rooms but the driver's and the store's.
 const WORKERS: usize = 2;
 /// Rooms have this long to end after the rules have.
@@ -61,9 +60,9 @@ pub fn run(options: Options) -> Result<()> {
     let (database, loaded) =
         store::open(&options.data_dir, &options.node_id, options.pair_id.as_ref())?;
     let events = events::Handle::open(&options.data_dir)?;
-    let listener = bind(&options)?;
+    let listener = port::bind(&options)?;
     // Held to the end of the process, whatever becomes of the room that accepts.
-    let held = clone_of(&listener)?;
+    let held = port::hold(&listener)?;
     let address = listener
         .local_addr()
         .map_err(|e| Error::Setup { what: "read the port", reason: e.to_string() })?;
@@ -100,19 +99,6 @@ fn say_start(options: &Options, address: SocketAddr) {
              standby when it returns"
         );
     }
-}
-
-fn bind(options: &Options) -> Result<TcpListener> {
-    let address = SocketAddr::new(options.bind, options.http);
-    let wrong = |source| Error::Bind { name: "http", address: address.to_string(), source };
-    let listener = TcpListener::bind(address).map_err(wrong)?;
-    listener.set_nonblocking(true).map_err(wrong)?;
-    rustix::net::listen(&listener, BACKLOG).map_err(|e| wrong(e.into()))?;
-    Ok(listener)
-}
-
-fn clone_of(listener: &TcpListener) -> Result<TcpListener> {
-    listener.try_clone().map_err(|e| Error::Setup { what: "hold the port", reason: e.to_string() })
 }
 
 /// What the driver's thread is made of.

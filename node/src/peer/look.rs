@@ -21,6 +21,10 @@ use crate::event::LinkWhat;
 /// keeps it open for longer than this.
 const RESET_WAIT: Duration = Duration::from_millis(10);
 
+/// The system closes a killed process's sockets one after the other: the link's may be before the
+/// ports', by less than a millisecond.
+const ENDING_GAP: Duration = Duration::from_micros(200);
+
 /// Looks and reports.
 pub(super) async fn run(
     reporter: Reporter,
@@ -61,7 +65,11 @@ async fn port_refused(address: SocketAddr) -> bool {
     loop {
         match connect(address).await {
             Connect::Refused => refused_in_a_row += 1,
-            Connect::Ending => refused_in_a_row = 0,
+            Connect::Ending => {
+                refused_in_a_row = 0;
+                sleep(ENDING_GAP).await;
+                continue;
+            }
             Connect::Answered => return false,
         }
         if refused_in_a_row == 2 {

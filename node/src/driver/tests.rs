@@ -1,0 +1,117 @@
+//! A driver with real rules and a real store, alone on its thread.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tandem_protocol::gateway::Gateway;
+use tandem_protocol::gateway::input::{Options, Request, Secret};
+use tandem_protocol::gateway::output::Answer;
+use tandem_protocol::node::{BootId, Level, Role};
+use tandem_protocol::settings::SharedSettings;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::{Driver, Ended, Handle, Inbox, Published, Rooms};
+use crate::clock::Clock;
+use crate::live::Live;
+use crate::{events, peer, store};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Running {
+    handle: Handle,
+    events: events::Handle,
+    stop: mpsc::Sender<()>,
+    driver: JoinHandle<Ended>,
+    store: JoinHandle<()>,
+}
+
+fn start(folder: &Path) -> Running {
+    let clock = Clock::start();
+    let node = "a".parse().expect("a name");
+    let (database, loaded) = store::open(folder, &node, None).expect("a store");
+    let (senders, inbox) = Inbox::new();
+    let (store, store_thread) =
+        store::spawn(database, clock, senders.stored.clone()).expect("a thread");
+    let settings = SharedSettings::default();
+    let stall_max = settings.permit_length();
+    let options = Options {
+        node,
+        boot: BootId(1),
+        role: Role::Independent,
+        pair: None,
+        secret: Secret::default(),
+        names_peer: false,
+        settings,
+        software: "0".to_owned(),
+        listens: Vec::new(),
+        public_address: String::new(),
+        seed: 1,
+    };
+    let (config, kept) = (loaded.config.items.clone(), loaded.kept.items.clone());
+    let gateway = Gateway::new(clock.now(), clock.wall(), options, loaded);
+    let published = Arc::new(Published::new(clock, gateway.status(), config, kept));
+    let handle = Handle::new(senders.requests, Arc::clone(&published));
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let around = peer::Around { peer: None, live: Live::new() };
+    let links = peer::Handle::new(clock, senders.links, runtime.handle().clone())
+        .links(around, handle.levels());
+    let events = events::Handle::in_memory();
+    let rooms = Rooms { links, store, events: events.clone() };
+    let driver = Driver::new(gateway, inbox, published, rooms, stall_max);
+    let driver = std::thread::spawn(move || runtime.block_on(driver.run()));
+    Running { handle, events, stop: senders.stop, driver, store: store_thread }
+}
+
+async fn active(handle: &Handle) {
+    let mut levels = handle.levels();
+    let active = levels.wait_for(|now| now.permitted && now.level == Level::Active);
+    timeout(PATIENCE, active).await.expect("in time").expect("a driver");
+}
+
+#[tokio::test]
+async fn a_node_alone_is_active_answers_and_stops() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = start(folder.path());
+    active(&node.handle).await;
+    let term = node.handle.gate().allows().expect("a permit").term.clone();
+    assert_eq!(node.handle.status().term, Some(term.clone()));
+    let answer = timeout(PATIENCE, node.handle.request(Request::Failover { seen: None }));
+    assert_eq!(answer.await.expect("in time"), Answer::NotYet);
+    let level = node.events.recent().into_iter().find(|event| event.kind == "level");
+    assert!(level.is_some(), "{:?}", node.events.recent());
+
+    node.stop.send(()).await.expect("a driver");
+    assert_eq!(node.driver.join().expect("no panic"), Ended::Stopped);
+    node.store.join().expect("no panic");
+    assert!(node.handle.gate().allows().is_none());
+    assert_eq!(node.handle.request(Request::Resync).await, Answer::Standby);
+
+    let node = start(folder.path());
+    active(&node.handle).await;
+    let next = node.handle.gate().allows().expect("a permit").term.clone();
+    assert!(next.counter > term.counter, "{next} after {term}");
+    node.stop.send(()).await.expect("a driver");
+    assert_eq!(node.driver.join().expect("no panic"), Ended::Stopped);
+    node.store.join().expect("no panic");
+}
+
+#[tokio::test]
+async fn the_permit_is_renewed_while_nothing_happens() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = start(folder.path());
+    active(&node.handle).await;
+    let clock = node.handle.clock();
+    // Several permits' length: it must have been renewed in between.
+    let end = clock.now() + 3 * SharedSettings::default().permit_length();
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    while clock.now() < end {
+        tick.tick().await;
+        assert!(node.handle.gate().is_open());
+    }
+    node.stop.send(()).await.expect("a driver");
+    assert_eq!(node.driver.join().expect("no panic"), Ended::Stopped);
+}
