@@ -208,6 +208,30 @@ fn stale_offer() {
 }
 
 #[test]
+fn an_old_word_is_checked_before_it_is_believed() {
+    let mut bench = Bench::new();
+    bench.nodes[B].sessions.push("a1".to_owned());
+    bench.run(100);
+    bench.activate(B, 6);
+    bench.run(2_000);
+    // Both fall silent; B is found lost more than two seconds after it last said its term, and by
+    // then A's own word is old.
+    bench.value(B, 1);
+    bench.nodes[B].frozen = true;
+    bench.run(1_000);
+    bench.nodes[A].frozen = true;
+    while bench.machine.book.bound().is_some() {
+        bench.run(10);
+    }
+    assert!(bench.machine.book.asked().is_none());
+    bench.told();
+    bench.nodes[A].sessions.push("a1".to_owned());
+    bench.thaw(A);
+    bench.run(100);
+    assert!(bench.told().contains(&"resumed recovered".to_owned()));
+}
+
+#[test]
 fn two_actives() {
     let mut bench = Bench::new();
     bench.nodes[B].active = true;
@@ -310,6 +334,19 @@ fn a_client_that_stood_still_asks_before_it_accuses() {
     assert_eq!((bench.told(), bench.dials), (Vec::new(), 2));
     bench.now = bench.now + ms(60_000);
     bench.input(Input::Probe);
+    bench.run(5_000);
+    assert_eq!((bench.told(), bench.dials), (Vec::new(), 2));
+
+    // The same with a ping out, whose answer waits unread.
+    for node in [A, B] {
+        bench.nodes[node].frozen = true;
+    }
+    bench.run(1_100);
+    bench.now = bench.now + ms(60_000);
+    bench.input(Input::Timeout);
+    for node in [A, B] {
+        bench.thaw(node);
+    }
     bench.run(5_000);
     assert_eq!((bench.told(), bench.dials), (Vec::new(), 2));
 }
