@@ -1,0 +1,236 @@
+//! What a run is made of: settings, roles, faults and what the users do, all from the seed.
+
+use tandem_protocol::settings::SharedSettings;
+
+use super::chance::Chance;
+use super::network::{Host, Micros};
+
+/// One second.
+pub const SECOND: Micros = 1_000_000;
+/// One millisecond.
+pub const MS: Micros = 1_000;
+/// How long faults and users go on.
+pub const LENGTH: Micros = 60 * SECOND;
+/// Clients of a seed.
+pub const CLIENTS: usize = 3;
+
+const FAULTS_MIN: u64 = 8;
+const FAULTS_MAX: u64 = 14;
+const WRITES: u64 = 50;
+const ACKS: u64 = 10;
+const CONFIGS: u64 = 4;
+
+/// Which node a fault meets: decided when it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The node that is active then.
+    Active,
+    /// The other one.
+    Standby,
+    /// This one.
+    Node(Host),
+}
+
+/// What breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The process is killed and started again at the end.
+    Kill(Target),
+    /// The host loses its power, with all that was not synced, until the end.
+    Power(Target),
+    /// Nothing passes between the nodes.
+    Cut,
+    /// Nothing passes from this node to its peer; the other way is whole.
+    OneWay(Target),
+    /// All between the nodes comes later, by so much and a random part.
+    Delay(Micros, Micros),
+    /// The way between the nodes carries so many bytes a second.
+    SlowLink(u64),
+    /// Each sync of this node's disk takes so much longer.
+    SlowDisk(Target, Micros),
+    /// The process is stopped (SIGSTOP) until the end.
+    Stall(Target),
+    /// The driver alone is stopped; sessions and modules run.
+    Hang(Target),
+    /// The wall clock jumps by so many milliseconds.
+    ClockStep(Target, i64),
+    /// Clients do not reach this node.
+    CutClients(Target),
+}
+
+impl Fault {
+    /// Its name in the tally.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fault::Kill(_) => "kill",
+            Fault::Power(_) => "power cut",
+            Fault::Cut => "cut both ways",
+            Fault::OneWay(_) => "cut one way",
+            Fault::Delay(..) => "delay",
+            Fault::SlowLink(_) => "slow link",
+            Fault::SlowDisk(..) => "slow disk",
+            Fault::Stall(_) => "stall",
+            Fault::Hang(_) => "driver hang",
+            Fault::ClockStep(..) => "clock step",
+            Fault::CutClients(_) => "clients cut off",
+        }
+    }
+
+    /// How many takeovers it may lead to, counting that its end may lead to one.
+    pub const fn takeovers(self) -> u64 {
+        match self {
+            Fault::Kill(_) | Fault::Power(_) | Fault::Stall(_) | Fault::Hang(_) => 2,
+            Fault::Cut | Fault::OneWay(_) => 3,
+            Fault::Delay(..) | Fault::SlowLink(_) => 3,
+            Fault::SlowDisk(..) => 1,
+            Fault::ClockStep(..) | Fault::CutClients(_) => 0,
+        }
+    }
+}
+
+/// A fault with its time.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned {
+    /// When it begins.
+    pub at: Micros,
+    /// How long it lasts.
+    pub lasts: Micros,
+    /// What breaks.
+    pub fault: Fault,
+}
+
+/// What a user does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Adds one to a counting tag.
+    Count,
+    /// Writes a memory tag.
+    Set,
+    /// Acks an alarm.
+    Ack,
+    /// Sets a property.
+    Props,
+}
+
+/// All of one run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The seed: everything follows from it.
+    pub seed: u64,
+    /// The shared settings.
+    pub settings: SharedSettings,
+    /// Which node is the Master.
+    pub master: Host,
+    /// When each node is started first.
+    pub starts: [Micros; 2],
+    /// The faults.
+    pub faults: Vec<Planned>,
+    /// When which client does what.
+    pub deeds: Vec<(Micros, usize, Deed)>,
+    /// When an engineer changes the config.
+    pub configs: Vec<Micros>,
+    /// Whether each client keeps a warm watch.
+    pub warm: [bool; CLIENTS],
+}
+
+impl Plan {
+    /// A run without faults and users, for scripts.
+    pub fn quiet(seed: u64, master: Host) -> Plan {
+        let settings = SharedSettings { join_wait_ms: 3_000, ..SharedSettings::default() };
+        Plan {
+            seed,
+            settings,
+            master,
+            starts: [0, 0],
+            faults: Vec::new(),
+            deeds: Vec::new(),
+            configs: Vec::new(),
+            warm: [true; CLIENTS],
+        }
+    }
+
+    /// The run of a seed.
+    pub fn random(seed: u64) -> Plan {
+        let mut chance = Chance::new(seed).fork(1);
+        let master = usize::from(chance.one_in(2));
+        let settings = settings(&mut chance);
+        let mut starts = [0, 0];
+        starts[usize::from(chance.one_in(2))] = chance.range(0, 3 * SECOND);
+        let count = chance.range(FAULTS_MIN, FAULTS_MAX);
+        let mut faults: Vec<Planned> = (0..count).map(|_| fault(&mut chance, &settings)).collect();
+        faults.sort_by_key(|planned| planned.at);
+        let clients = CLIENTS as u64;
+        let mut deeds: Vec<(Micros, usize, Deed)> = (0..WRITES + ACKS)
+            .map(|index| {
+                let at = chance.range(2 * SECOND, LENGTH);
+                let client = usize::try_from(chance.range(0, clients)).unwrap_or(0);
+                let deed = match index {
+                    _ if index >= WRITES => Deed::Ack,
+                    _ if index % 8 == 7 => Deed::Set,
+                    _ if index % 16 == 6 => Deed::Props,
+                    _ => Deed::Count,
+                };
+                (at, client, deed)
+            })
+            .collect();
+        deeds.sort_by_key(|(at, client, _)| (*at, *client));
+        let configs = (0..CONFIGS).map(|_| chance.range(3 * SECOND, LENGTH)).collect();
+        let warm = [true, !chance.one_in(2), true];
+        Plan { seed, settings, master, starts, faults, deeds, configs, warm }
+    }
+
+    /// How many takeovers this run may see: the first one, and those that faults explain.
+    pub fn takeovers_max(&self) -> u64 {
+        2 + self.faults.iter().map(|planned| planned.fault.takeovers()).sum::<u64>()
+    }
+}
+
+fn settings(chance: &mut Chance) -> SharedSettings {
+    let mut settings = SharedSettings {
+        join_wait_ms: *chance.pick(&[2_000, 5_000, 30_000]),
+        ..SharedSettings::default()
+    };
+    if chance.one_in(3) {
+        settings.ping_rate_ms = chance.range(50, 200);
+        settings.ping_max_missed = chance.range(5, 20);
+        settings.trust_refused_connection = !chance.one_in(4);
+        settings.use_active_uptime_to_resolve_conflict = chance.one_in(4);
+        if settings.check().is_err() {
+            settings.ping_max_missed = 12;
+        }
+    }
+    settings
+}
+
+fn target(chance: &mut Chance) -> Target {
+    match chance.range(0, 5) {
+        0..3 => Target::Active,
+        3 => Target::Standby,
+        _ => Target::Node(usize::from(chance.one_in(2))),
+    }
+}
+
+fn fault(chance: &mut Chance, settings: &SharedSettings) -> Planned {
+    let span = u64::try_from(settings.failover_timeout().as_micros()).unwrap_or(SECOND);
+    let at = chance.range(3 * SECOND, LENGTH - 4 * SECOND);
+    let short = chance.range(20 * MS, 400 * MS);
+    let near = span + chance.range(0, 400 * MS) - 200 * MS;
+    let long = chance.range(SECOND, 15 * SECOND);
+    let lasts = *chance.pick(&[short, near, long, long]);
+    let target = target(chance);
+    let fault = match chance.range(0, 24) {
+        0..5 => Fault::Kill(target),
+        5 | 6 => Fault::Power(target),
+        7..10 => Fault::Cut,
+        10 | 11 => Fault::OneWay(target),
+        12 => Fault::Delay(chance.range(5 * MS, span / 2), chance.range(0, 50 * MS)),
+        13 => Fault::Delay(chance.range(span / 2, 2 * span), chance.range(0, 200 * MS)),
+        14 => Fault::SlowLink(chance.range(20_000, 1_000_000)),
+        15 | 16 => Fault::SlowDisk(target, chance.range(10 * MS, 700 * MS)),
+        17..21 => Fault::Stall(target),
+        21 => Fault::Hang(target),
+        22 => Fault::ClockStep(target, *chance.pick(&[-3_600_000, -1_000, 1_000, 3_600_000])),
+        _ => Fault::CutClients(target),
+    };
+    Planned { at, lasts, fault }
+}

@@ -1,0 +1,73 @@
+//! How often each fault and each rare case came: a run that never meets a case proves nothing
+//! about it.
+
+use std::collections::BTreeMap;
+
+/// Counts by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Faults that came.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Cases that came.
+    pub cases: BTreeMap<&'static str, u64>,
+}
+
+/// Every case that is looked for, so that one that never came is printed as 0.
+pub const CASES: &[&str] = &[
+    "takeover: goodbye",
+    "takeover: process gone",
+    "takeover: silence",
+    "takeover: other",
+    "both active and healed",
+    "both worked, archived",
+    "unanswered tail archived",
+    "full sync of kept state",
+    "full sync of config",
+    "partial resync",
+    "stall of the active node",
+    "stall of the standby",
+    "driver hung",
+    "fenced and went on",
+    "fenced and yielded",
+    "took the level while out of sync",
+    "quick restart",
+    "crash during a commit",
+    "both nodes down",
+    "answered alone",
+    "answered in sync",
+    "outcome applied",
+    "outcome rejected",
+    "outcome expired",
+    "outcome unknown",
+    "session opened anew",
+    "session resumed",
+    "client moved to the other node",
+    "config changed while the backup was away",
+];
+
+impl Tally {
+    /// One more fault of this name.
+    pub fn fault(&mut self, name: &'static str) {
+        *self.faults.entry(name).or_default() += 1;
+    }
+
+    /// One more case of this name.
+    pub fn case(&mut self, name: &'static str) {
+        *self.cases.entry(name).or_default() += 1;
+    }
+
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Tally) {
+        for (name, count) in &other.faults {
+            *self.faults.entry(name).or_default() += count;
+        }
+        for (name, count) in &other.cases {
+            *self.cases.entry(name).or_default() += count;
+        }
+    }
+
+    /// How often this case came.
+    pub fn of(&self, case: &str) -> u64 {
+        self.cases.get(case).copied().unwrap_or(0)
+    }
+}

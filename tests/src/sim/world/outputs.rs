@@ -1,0 +1,346 @@
+//! What comes out of a node's door, done as the real rooms do it, under the checkers' eyes.
+
+use tandem_protocol::gateway::input::{Input, StoreTicket};
+use tandem_protocol::gateway::output::{EventKind, GatewayEvent, Lane, Output, Permit, StoreWrite};
+use tandem_protocol::item::{Kind, Update};
+use tandem_protocol::limits::LOOK_GAP;
+use tandem_protocol::runtime::records::{self, Counted};
+use tandem_protocol::term::ActivationId;
+use tandem_protocol::time::Instant;
+use tandem_protocol::wire::peer::Message;
+
+use super::{Event, World};
+use crate::sim::check::Rule;
+use crate::sim::network::{Cargo, Host, Micros};
+use crate::sim::node::ForDriver;
+use crate::sim::planted::Plant;
+
+/// A store whose end was told before it came has a ticket above this.
+const CLAIMED: u64 = u64::MAX / 2;
+
+impl World {
+    /// Does one output; true when the door has nothing more to say.
+    pub(super) fn output(&mut self, host: Host, output: Output) -> bool {
+        match output {
+            Output::Timeout { at, .. } => {
+                let at = self.virtual_time(host, at);
+                if let Some(run) = &mut self.nodes[host].run {
+                    run.timer = Some(at);
+                }
+                return true;
+            }
+            Output::Send { link, lane, message } => self.send(host, link, lane, message),
+            Output::Dial => self.dial(host, None),
+            Output::DialBulk { link, proof } => {
+                self.expect(host, link, proof);
+                self.dial(host, Some((link, proof)));
+            }
+            Output::ExpectBulk { link, proof } => self.expect(host, link, proof),
+            Output::CloseLink { link, reason, detail } => {
+                let id = self.nodes[host].id.clone();
+                self.line(|| format!("{id} closes its link: {reason:?} {detail}"));
+                self.close_link(host, link);
+            }
+            Output::Look { look, .. } => self.look(host, look),
+            Output::Store { ticket, writes } => self.store(host, ticket, writes),
+            Output::Answer { ticket, answer } => self.answered(host, ticket, answer),
+            Output::Show { kind, updates, items } => {
+                self.shown(host, kind, &updates, items);
+            }
+            Output::Reload { kind, items } => self.shown(host, kind, &[], items),
+            Output::StatusChanged => self.status_changed(host),
+            Output::Permit(permit) => self.permitted(host, permit),
+            Output::PermitWithdrawn => self.withdrawn(host),
+            Output::Event(event) => self.event(host, &event),
+            Output::Exit { reason, detail } => {
+                let text = format!("{} exits: {reason:?} {detail}", self.nodes[host].id);
+                self.fail(Rule::NoExit, text);
+            }
+            Output::Stopped => self.kill(host, false),
+        }
+        false
+    }
+
+    fn virtual_time(&self, host: Host, at: Instant) -> Micros {
+        at.as_micros().saturating_sub(self.nodes[host].offset).max(self.now)
+    }
+
+    fn send(
+        &mut self,
+        host: Host,
+        link: tandem_protocol::gateway::input::LinkId,
+        lane: Lane,
+        message: Message,
+    ) {
+        if self.settling
+            && self.plant == Some(Plant::VerdictLost)
+            && matches!(message, Message::Verdict(_))
+        {
+            return;
+        }
+        let Some(run) = &mut self.nodes[host].run else { return };
+        let Some(entry) = run.links.get_mut(&link) else { return };
+        let side = usize::from(!entry.dialed);
+        let pipe = match lane {
+            Lane::Control => crate::sim::network::PipeId(link.0),
+            Lane::Bulk => match entry.bulk {
+                Some(pipe) => pipe,
+                None => return entry.waiting.push(message),
+            },
+        };
+        self.send_peer(pipe, side, message);
+    }
+
+    /// Sends a peer message on a connection.
+    pub(super) fn send_peer(
+        &mut self,
+        pipe: crate::sim::network::PipeId,
+        side: usize,
+        message: Message,
+    ) {
+        let arrival = self.network.send(self.now, pipe, side, Cargo::Peer(Box::new(message)));
+        self.arrive(arrival);
+    }
+
+    fn look(&mut self, host: Host, look: tandem_protocol::gateway::input::LookId) {
+        let peer = 1 - host;
+        let dead = self.nodes[peer].run.is_none() && self.nodes[peer].power;
+        let reached = self.network.up(host, peer) && self.network.up(peer, host);
+        let node = self.nodes[host].end();
+        let gap = Micros::try_from(LOOK_GAP.as_micros()).unwrap_or(5_000);
+        let wait = gap + self.network.latency(host, peer) + self.network.latency(peer, host);
+        if dead && reached && wait < 250_000 {
+            // The second connect is what counts: a quick restart may have bound the port again.
+            self.after(wait, Event::Looked { node, look, refused: true });
+        } else {
+            let wait = if reached { wait } else { 250_000 };
+            self.after(wait.min(250_000), Event::Looked { node, look, refused: false });
+        }
+    }
+
+    pub(super) fn looked(
+        &mut self,
+        node: crate::sim::network::End,
+        look: tandem_protocol::gateway::input::LookId,
+        refused: bool,
+    ) {
+        let dead = self.nodes[1 - node.host].run.is_none();
+        self.if_alive(node, |world, host| {
+            let looked = Input::Looked { look, all_refused: refused && dead };
+            world.to_driver(host, ForDriver::Input(Box::new(looked)));
+        });
+    }
+
+    fn store(&mut self, host: Host, ticket: StoreTicket, mut writes: Vec<StoreWrite>) {
+        self.bend(host, &mut writes);
+        let life = self.nodes[host].life;
+        let mut config = false;
+        for write in &writes {
+            let Some(run) = &self.nodes[host].run else { return };
+            match write {
+                StoreWrite::Install { kind, items, archive, .. } => {
+                    let old = run.memory.kind(*kind).items.clone();
+                    self.installs(host, *kind, &old, items, archive.as_deref());
+                    config |= *kind == Kind::Config;
+                }
+                StoreWrite::Update { kind, .. } => config |= *kind == Kind::Config,
+                StoreWrite::Ledger(_) => {}
+            }
+            if let Some(run) = &mut self.nodes[host].run {
+                run.memory.apply(write);
+            }
+        }
+        self.witness.receives(host, life, &writes);
+        if config {
+            let seen = self.witness.config(&self.nodes[host], host == self.plan.master);
+            self.check(seen);
+        }
+        let claimed = match self.plant {
+            Some(Plant::TermClaimed) => writes.iter().any(|w| matches!(w, StoreWrite::Ledger(_))),
+            Some(Plant::UpdateClaimed) => {
+                writes.iter().any(|w| matches!(w, StoreWrite::Update { kind: Kind::Kept, .. }))
+            }
+            _ => false,
+        };
+        if claimed {
+            let stored = Input::Stored { ticket, ok: true };
+            if let Some(run) = &mut self.nodes[host].run {
+                run.driver.push_back(ForDriver::Input(Box::new(stored)));
+            }
+        }
+        let ticket = if claimed { StoreTicket(ticket.0 | CLAIMED) } else { ticket };
+        self.nodes[host].disk.push(ticket, writes);
+        self.write(host);
+    }
+
+    fn installs(
+        &mut self,
+        host: Host,
+        kind: Kind,
+        old: &tandem_protocol::gateway::input::Items,
+        new: &tandem_protocol::gateway::input::Items,
+        archive: Option<&str>,
+    ) {
+        let id = self.nodes[host].id.clone();
+        self.line(|| format!("{id} installs all of {kind:?}, archive {archive:?}"));
+        match kind {
+            Kind::Config => self.tally.case("full sync of config"),
+            Kind::Kept => {
+                self.tally.case("full sync of kept state");
+                let replaced =
+                    self.witness.replaces(&self.nodes[host], old, new, archive.is_some());
+                match replaced {
+                    Ok(true) => self.tally.case("both worked, archived"),
+                    Ok(false) if archive.is_some() => self.tally.case("unanswered tail archived"),
+                    Ok(false) => {}
+                    Err((rule, text)) => self.fail(rule, text),
+                }
+            }
+        }
+    }
+
+    /// What planted faults do to a store.
+    fn bend(&mut self, host: Host, writes: &mut [StoreWrite]) {
+        let plant = self.plant;
+        let backup = host != self.plan.master;
+        for write in writes {
+            match (plant, write) {
+                (Some(Plant::ConfigBent), StoreWrite::Update { kind: Kind::Config, update }) => {
+                    if backup {
+                        update.changes.pop();
+                    }
+                }
+                (Some(Plant::RunTwice), StoreWrite::Update { kind: Kind::Kept, update }) => {
+                    double(update);
+                }
+                (Some(Plant::ArchiveSkipped), StoreWrite::Install { archive, .. }) => {
+                    *archive = None;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether a planted fault has told the end of this store before.
+    pub(super) fn plant_claims(&self, ticket: StoreTicket) -> bool {
+        self.plant.is_some() && ticket.0 >= CLAIMED
+    }
+
+    fn permitted(&mut self, host: Host, mut permit: Permit) {
+        if self.plant == Some(Plant::SharedActivation) {
+            permit.activation = ActivationId(7);
+        }
+        let clock = self.nodes[host].clock(self.now);
+        let length = self.plan.settings.permit_length();
+        if self.plant == Some(Plant::PermitLong) {
+            permit.until = clock + length * 4;
+        }
+        if permit.until > clock + length {
+            let text = format!("a permit of {:?}", permit.until.since(clock));
+            return self.fail(Rule::PermitShort, text);
+        }
+        let Some(run) = &mut self.nodes[host].run else { return };
+        let before = run.permit.replace(permit.clone());
+        let first = before.as_ref().is_none_or(|p| p.activation != permit.activation);
+        if first && run.hub.activation != Some(permit.activation) {
+            run.hub.activation = Some(permit.activation);
+            let id = self.nodes[host].id.clone();
+            let (term, at) = (permit.term.clone(), permit.activation);
+            self.line(|| format!("{id} acts under {term} ({at})"));
+            let archives = [self.nodes[0].disk.archives(), self.nodes[1].disk.archives()];
+            let begins = self.witness.begins(&self.nodes[host], &permit.term, at, &archives);
+            if self.plant != Some(Plant::SharedActivation) {
+                self.check(begins);
+            }
+        }
+        self.acts(host);
+        self.hub_opens(host);
+    }
+
+    fn withdrawn(&mut self, host: Host) {
+        if self.plant == Some(Plant::PermitKept) {
+            return;
+        }
+        if let Some(run) = &mut self.nodes[host].run {
+            run.permit = None;
+        }
+    }
+
+    /// A room has an effect: under the permit, alone.
+    pub(super) fn acts(&mut self, host: Host) {
+        let Some((_, activation)) = self.may_act(host) else { return };
+        let acts = self.witness.acts(self.nodes[host].end(), activation);
+        self.check(acts);
+        let other = &self.nodes[1 - host];
+        let both = other.run.is_some() && self.may_act(1 - host).is_some();
+        if both && !self.excused() {
+            let text = format!("{} acts, {} may too", self.nodes[host].id, other.id);
+            self.fail(Rule::TwoWriters, text);
+        } else if both {
+            self.both_active = true;
+        }
+    }
+
+    /// The permit as rooms see it.
+    pub(super) fn may_act(
+        &self,
+        host: Host,
+    ) -> Option<(tandem_protocol::term::Term, ActivationId)> {
+        let node = &self.nodes[host];
+        if self.plant == Some(Plant::PermitKept) {
+            let permit = node.run.as_ref()?.permit.as_ref()?;
+            return Some((permit.term.clone(), permit.activation));
+        }
+        node.allows(self.now)
+    }
+
+    fn excused(&self) -> bool {
+        let cut = !self.network.up(0, 1) || !self.network.up(1, 0);
+        cut || self.bad_links > 0 || self.now <= self.excused_until
+    }
+
+    fn event(&mut self, host: Host, event: &GatewayEvent) {
+        let id = self.nodes[host].id.clone();
+        self.line(|| format!("{id} [{}] {}", event.kind.as_str(), event.text));
+        let detail = |name: &str| {
+            event
+                .detail
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map_or("", |(_, value)| value.as_str())
+        };
+        match event.kind {
+            EventKind::Level if detail("to") == "Active" => {
+                let reason = format!("{} {}", event.text, detail("reason")).to_lowercase();
+                self.tally.case(match () {
+                    () if reason.contains("gone") || reason.contains("refused") => {
+                        "takeover: process gone"
+                    }
+                    () if reason.contains("silence") || reason.contains("silent") => {
+                        "takeover: silence"
+                    }
+                    () if reason.contains("goodbye") => "takeover: goodbye",
+                    () => "takeover: other",
+                });
+            }
+            EventKind::Fence => {
+                let level = self.nodes[host].run.as_ref().map(|run| run.gateway.status().level);
+                let text = event.text.to_lowercase();
+                if text.contains("yield") || level != Some(tandem_protocol::node::Level::Active) {
+                    self.tally.case("fenced and yielded");
+                } else {
+                    self.tally.case("fenced and went on");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn double(update: &mut Update) {
+    for change in &mut update.changes {
+        if change.key.provider == "counted" && change.body.is_some() {
+            change.body = Some(records::encode(&Counted { times: 2 }));
+        }
+    }
+}
