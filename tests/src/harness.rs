@@ -22,6 +22,7 @@
 
 pub mod log;
 pub mod node;
+pub mod operator;
 pub mod pair;
 pub mod ports;
 pub mod process;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 pub use log::Log;
 pub use node::{Node, NodeSpec};
+pub use operator::Operator;
 pub use pair::{Pair, PairBuilder};
 pub use process::Process;
 pub use project::Project;

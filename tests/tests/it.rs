@@ -1,0 +1,16 @@
+//! Real processes: what needs a kernel. Each test names the schedule that it runs.
+
+#[path = "it/bad_input.rs"]
+mod bad_input;
+#[path = "it/clients.rs"]
+mod clients;
+#[path = "it/data.rs"]
+mod data;
+#[path = "it/levels.rs"]
+mod levels;
+#[path = "it/peers.rs"]
+mod peers;
+#[path = "it/proxy.rs"]
+mod proxy;
+#[path = "it/surface.rs"]
+mod surface;
