@@ -112,7 +112,7 @@ impl Limits {
         let mut allowed = getrlimit(Resource::Nofile);
         if allowed.current != allowed.maximum {
             let all = Rlimit { current: allowed.maximum, maximum: allowed.maximum };
-            if setrlimit(Resource::Nofile, all.clone()).is_ok() {
+            if setrlimit(Resource::Nofile, all).is_ok() {
                 allowed = all;
             }
         }

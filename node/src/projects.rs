@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! projects_dir/
-//!   gateway.toml           -> settings / gateway                (JSON: system, contact, tags, alarms)
-//!   demo/project.toml      -> project  / demo/project.toml      (title, start)
+//!   gateway.toml           -> settings / gateway              (system, contact, tags, alarms)
+//!   demo/project.toml      -> project  / demo/project.toml    (title, start)
 //!   demo/pages/main.html   -> project  / demo/pages/main.html
 //!   demo/assets/logo.svg   -> project  / demo/assets/logo.svg
 //! ```
@@ -191,10 +191,14 @@ fn batches(mut changes: Vec<Change>) -> Vec<Vec<Change>> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tandem_protocol::gateway::input::Items;
-    use tandem_protocol::item::{Change, Item, ItemKey, Position};
+    use tandem_protocol::gateway::input::{Items, Request};
+    use tandem_protocol::gateway::output::Answer;
+    use tandem_protocol::item::{Change, Item, ItemKey, Kind, Position};
+    use tandem_protocol::node::Level;
+    use tandem_protocol::session::Outcome;
 
-    use super::{Folder, PROJECT, PUSH_MAX_BYTES, SETTINGS, batches};
+    use super::{Folder, PROJECT, PUSH_MAX_BYTES, SETTINGS, batches, push};
+    use crate::driver::testing::{stage, status};
 
     fn stored(items: &[(&str, &str, &str)]) -> Items {
         let item = |body: &str| Item {
@@ -254,5 +258,25 @@ mod tests {
         let keys: Vec<Vec<&str>> =
             batches.iter().map(|b| b.iter().map(|c| c.key.key.as_str()).collect()).collect();
         assert_eq!(keys, [vec!["gateway", "a"], vec!["b"], vec!["c"], vec!["d"]]);
+    }
+
+    #[tokio::test]
+    async fn a_push_waits_for_the_level_and_goes_on_until_nothing_differs() {
+        let (driver, mut stage) =
+            stage(status(Level::Undecided), Items::default(), Items::default());
+        let pushed = tokio::spawn(push(folder(&[(PROJECT, "demo/project.toml", "x")]), driver));
+        tokio::task::yield_now().await;
+        assert!(stage.requests.try_recv().is_err(), "the level is not decided");
+        stage.status(status(Level::Active));
+        for answer in [Answer::NotMaster, Answer::Done { outcome: Outcome::Applied, copies: 2 }] {
+            let asked = stage.requests.recv().await.unwrap();
+            let Request::Config { changes } = &*asked.request else { panic!("{asked:?}") };
+            assert_eq!(changes[0].key, ItemKey::new(PROJECT, "demo/project.toml"));
+            if answer != Answer::NotMaster {
+                stage.reload(Kind::Config, stored(&[(PROJECT, "demo/project.toml", "x")]));
+            }
+            asked.answer.send(answer).unwrap();
+        }
+        assert_eq!(pushed.await.unwrap(), 1);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tandem_protocol::gateway::input::Items;
 use tandem_protocol::gateway::output::Permit;
 use tandem_protocol::item::{Kind, Update};
+use tandem_protocol::node::{BootId, Level, Role, SyncState};
 use tandem_protocol::status::Status;
 use tandem_protocol::term::{ActivationId, Term};
 use tokio::sync::mpsc;
@@ -50,5 +51,31 @@ impl Stage {
     /// Publishes a status.
     pub(crate) fn status(&self, status: Status) {
         self.published.status(status);
+    }
+
+    /// Shows other items.
+    pub(crate) fn reload(&self, kind: Kind, items: Items) {
+        self.published.reload(kind, items);
+    }
+}
+
+/// A master's status for tests.
+pub(crate) fn status(level: Level) -> Status {
+    Status {
+        pair: None,
+        node: "a".parse().expect("a name"),
+        boot: BootId(7),
+        role: Role::Master,
+        level,
+        fenced: false,
+        term: Some(Term { counter: 5, node: "a".parse().expect("a name") }),
+        sync: SyncState::Good,
+        peer: None,
+        addresses: Vec::new(),
+        system: "Plant".to_owned(),
+        contact: "Desk 7".to_owned(),
+        reason: String::new(),
+        incident: None,
+        version: "0.1.0".to_owned(),
     }
 }

@@ -51,29 +51,14 @@ fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tandem_protocol::node::{BootId, Level, Role, SyncState};
+    use tandem_protocol::node::{Level, Role, SyncState};
     use tandem_protocol::status::Status;
 
     use super::{Stand, info};
+    use crate::driver::testing;
 
     fn status(role: Role, sync: SyncState) -> Status {
-        Status {
-            pair: None,
-            node: "a".parse().unwrap(),
-            boot: BootId(1),
-            role,
-            level: Level::Active,
-            fenced: false,
-            term: None,
-            sync,
-            peer: None,
-            addresses: Vec::new(),
-            system: String::new(),
-            contact: String::new(),
-            reason: String::new(),
-            incident: None,
-            version: "0.1.0".to_owned(),
-        }
+        Status { role, sync, ..testing::status(Level::Active) }
     }
 
     #[test]

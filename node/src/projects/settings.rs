@@ -286,8 +286,8 @@ max = 10
                 "gateway.toml:20: tag \"A\": period_ms: 5 is not from 10 to 10000",
             ),
             (
-                "[[tags]]\npath = \"A\"\nkind = \"simulator\"\nwave = \"sine\"\nperiod_ms = 50\nx = 1\n",
-                "gateway.toml:21: unknown field `x`",
+                "[[tags]]\npath = \"A\"\nkind = \"host\"\nitem = \"cpu\"\nx = 1\n",
+                "gateway.toml:20: unknown field `x`",
             ),
             (
                 "[[tags]]\npath = \"A\"\nkind = \"host\"\nitem = \"gpu\"\n",
