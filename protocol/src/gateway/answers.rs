@@ -242,6 +242,8 @@ impl Gateway {
             }
             let limit = self.confirmed(kind);
             let waits = self.waits_for_peer(kind);
+            // Shown first: whoever hears an answer finds what it speaks of.
+            self.show(kind, limit);
             while let Some(pending) = self.next_confirmed(kind, limit) {
                 let there = match kind {
                     Kind::Kept => self.peer.kept_received.sequence,
@@ -254,7 +256,6 @@ impl Gateway {
                 let answer = Answer::Done { outcome: pending.outcome, copies };
                 self.answer(pending.ticket, answer);
             }
-            self.show(kind, limit);
         }
     }
 

@@ -172,10 +172,13 @@ impl Gateway {
     fn start_sender(&mut self, kind: Kind) {
         let Some(link) = &self.link else { return };
         let lanes = link.lanes(kind);
-        let (Some(stands), None) = (lanes.stands, &lanes.sender) else { return };
+        let (Some((stands, durable)), None) = (lanes.stands, &lanes.sender) else { return };
         let transfer = self.random.name();
         let activations = self.ledger.activations.clone();
-        let (sender, plan) = Sender::start(self.log(kind), kind, &activations, stands, transfer);
+        let (mut sender, plan) =
+            Sender::start(self.log(kind), kind, &activations, stands, transfer);
+        // What the peer had before this link counts: no other receipt may follow.
+        sender.receipt(stands, durable);
         let full = matches!(plan, SyncPlan::Full { .. });
         let Some(link) = &mut self.link else { return };
         let id = link.id;
@@ -257,7 +260,7 @@ impl Gateway {
     fn heard_receipt(&mut self, kind: Kind, received: Position, durable: Position) {
         let Some(link) = &mut self.link else { return };
         let lanes = link.lanes_mut(kind);
-        lanes.stands.get_or_insert(received);
+        lanes.stands.get_or_insert((received, durable));
         let Some(sender) = &mut lanes.sender else { return };
         sender.receipt(received, durable);
         match kind {
@@ -338,6 +341,9 @@ impl Gateway {
             self.send(id, Message::ChunkTaken { transfer, index: TRANSFER_READY });
             self.peer.told_in_sync = false;
             self.out.push_back(Output::StatusChanged);
+        } else {
+            // The sender counts from this receipt; one before its announcement did not count.
+            link.lanes_mut(kind).receipt_due = true;
         }
         Ok(())
     }

@@ -520,7 +520,7 @@ impl Gateway {
 
     pub(super) fn level_time(&mut self) {
         match &self.level {
-            LevelState::Undecided { until } if self.now >= *until => self.join_wait_over(),
+            LevelState::Undecided { until } if self.now >= *until => self.join_wait_over(*until),
             LevelState::Active(active) => {
                 let due = active.fence.as_ref().filter(|f| self.now >= f.deadline);
                 match due.map(|f| f.alone) {
@@ -538,7 +538,13 @@ impl Gateway {
         }
     }
 
-    fn join_wait_over(&mut self) {
+    fn join_wait_over(&mut self, until: Instant) {
+        // A node that was stalled has not listened for as long as it has waited.
+        if self.now.since(until) > self.span() / 2 {
+            let more = self.span().max(crate::limits::VERDICT_WAIT);
+            self.level = LevelState::Undecided { until: self.now + more };
+            return;
+        }
         // A link in the middle of its verdict decides; the wait goes on for as long as it may take.
         if self.link.as_ref().is_some_and(|l| !l.established()) {
             self.level = LevelState::Undecided { until: self.now + crate::limits::VERDICT_WAIT };

@@ -44,8 +44,8 @@ pub(super) struct Link {
 pub(super) struct Lanes {
     pub(super) sender: Option<Sender>,
     pub(super) receiver: Receiver,
-    /// Where the peer stands, once it has said so after the verdict.
-    pub(super) stands: Option<Position>,
+    /// Where the peer stands (received, durable), once it has said so after the verdict.
+    pub(super) stands: Option<(Position, Position)>,
     pub(super) receipt_due: bool,
 }
 

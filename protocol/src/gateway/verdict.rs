@@ -30,14 +30,17 @@ impl Gateway {
             link.active = Some(active.clone());
         }
         let above = if mine {
-            self.keep_or_take(reason, both);
+            // After a partition both may have used one counter: the order is that of terms.
+            let overtaken = peer.last_term > own.stand.term;
+            self.keep_or_take(reason, both || overtaken);
             None
         } else {
             // Whoever yields stops before the other is told to go on.
             self.yield_level(&format!("verdict: {}", TakeReason::Verdict(reason)));
             let own_counter = peer.stand.term.as_ref().map(|t| t.counter);
             let higher = own_counter.is_none_or(|c| self.ledger.highest_counter > c);
-            let keeps = peer.stand.counts_as_active() && !both && !higher;
+            let overtaken = own.last_term > peer.stand.term;
+            let keeps = peer.stand.counts_as_active() && !both && !higher && !overtaken;
             (!keeps).then_some(self.ledger.highest_counter)
         };
         let verdict = Verdict {
