@@ -106,8 +106,8 @@ pub(super) fn providers(state: &State) -> Reply {
 }
 
 /// `gwaction/failover` and `gwaction/resync`.
-pub(super) fn not_yet() -> Result<Reply, Failure> {
-    Err(tags::not_yet("a switch on request"))
+pub(super) fn not_yet(action: &str) -> Result<Reply, Failure> {
+    Err(tags::not_yet(action))
 }
 
 fn listing(items: &[impl Serialize]) -> Reply {

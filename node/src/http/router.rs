@@ -93,8 +93,12 @@ async fn data(
         "redundancy/config" => reads(&method).map(|()| redundancy::config(state)),
         "redundancy/events" => reads(&method).map(|()| redundancy::events(state)),
         "redundancy/providers" => reads(&method).map(|()| redundancy::providers(state)),
-        "redundancy/gwaction/failover" => posts(&method).and_then(|()| redundancy::not_yet()),
-        "redundancy/gwaction/resync" => posts(&method).and_then(|()| redundancy::not_yet()),
+        "redundancy/gwaction/failover" => {
+            posts(&method).and_then(|()| redundancy::not_yet("failover on request"))
+        }
+        "redundancy/gwaction/resync" => {
+            posts(&method).and_then(|()| redundancy::not_yet("resync on request"))
+        }
         "tags" => reads(&method).and_then(|()| tags::list(state, request.headers())),
         "alarms" => reads(&method).and_then(|()| alarms::list(state, request.headers())),
         _ => {
