@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
@@ -145,7 +146,11 @@ async fn open(url: &str) -> Result<WebSocketStream<TcpStream>, String> {
 
 fn ended(error: &WsError) -> String {
     match error {
-        WsError::ConnectionClosed | WsError::AlreadyClosed => "the connection ended".to_owned(),
+        WsError::ConnectionClosed
+        | WsError::AlreadyClosed
+        | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            "the connection ended".to_owned()
+        }
         WsError::Http(response) => format!("the gateway answers {}", response.status()),
         other => other.to_string(),
     }
