@@ -81,9 +81,11 @@ pub fn run(options: Options) -> Result<()> {
         .map_err(|e| Error::Setup { what: "start the rooms", reason: e.to_string() })?;
     let result = rooms.block_on(serve(&options, wired, folder, listener, ended));
     rooms.shutdown_timeout(ROOMS_WAIT);
-    // The driver has ended, and with it the last handle of the store: a database that was closed
-    // opens faster.
-    let _ = store_thread.join();
+    if matches!(result, Ok(()) | Err(Error::Refused(_))) {
+        // The driver has ended, and with it the last handle of the store: what was given is
+        // stored, and a database that was closed opens faster.
+        let _ = store_thread.join();
+    }
     drop(held);
     result
 }
@@ -222,6 +224,13 @@ async fn serve(
 
     let first = tokio::select! {
         ended = &mut ended => Some(ended),
+        Some(room) = rooms.join_next() => {
+            // A node without one of its rooms serves nobody; its peer can.
+            return Err(match room {
+                Ok(()) => gone("rooms", "one of them has ended"),
+                Err(error) => gone("rooms", &error.to_string()),
+            });
+        }
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };
@@ -233,7 +242,7 @@ async fn serve(
             let _ = stop.try_send(());
             match timeout(STOP_WAIT, &mut ended).await {
                 Ok(ended) => ended,
-                Err(_) => return Err(gone("the rules did not end in time")),
+                Err(_) => return Err(gone("driver", "the rules did not end in time")),
             }
         }
     };
@@ -244,16 +253,13 @@ async fn serve(
             tracing::info!("stopped");
             Ok(())
         }
-        Ok(Ended::Refused(reason)) => {
-            tracing::error!(reason, "this node must not run");
-            Err(Error::Refused(reason))
-        }
-        Err(_) => Err(gone("its thread is gone")),
+        Ok(Ended::Refused(reason)) => Err(Error::Refused(reason)),
+        Err(_) => Err(gone("driver", "its thread is gone")),
     }
 }
 
-fn gone(reason: &str) -> Error {
-    Error::Setup { what: "run the driver", reason: reason.to_owned() }
+fn gone(room: &str, reason: &str) -> Error {
+    Error::Setup { what: "run the node", reason: format!("{room}: {reason}") }
 }
 
 fn ready(options: &Options, address: SocketAddr) {
@@ -280,7 +286,8 @@ fn start_rooms(
     rooms.spawn(modules::run(context, built_in, shutdown.clone()));
     if let Some(folder) = folder {
         let (driver, mut shutdown) = (driver.clone(), shutdown.clone());
-        rooms.spawn(async move {
+        // No room: it ends when the store holds what the folder holds.
+        tokio::spawn(async move {
             tokio::select! {
                 changed = projects::push(folder, driver) => {
                     tracing::info!(changed, "projects are in the store");

@@ -13,7 +13,7 @@ use crate::driver::LevelNow;
 use crate::live::Live;
 
 /// Batches are at least this far apart.
-const BATCH_GAP: Duration = Duration::from_millis(10);
+const BATCH_GAP: Duration = Duration::from_millis(2);
 /// Values in one frame: texts of the greatest length stay below a frame's limit.
 const BATCH_VALUES: usize = 500;
 

@@ -13,10 +13,11 @@ use tandem_protocol::wire::codec::{self, FrameError};
 use tandem_protocol::wire::peer::{Message, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::{Connection, Reporter};
+use crate::driver::LevelNow;
 use crate::event::LinkWhat;
 use crate::live::Live;
 
@@ -32,8 +33,8 @@ const LINGER: Duration = Duration::from_millis(250);
 pub(super) enum LaneKind {
     /// Every message goes to the rules.
     Control,
-    /// Chunks go to the rules, live values to their room.
-    Bulk(Live),
+    /// Chunks go to the rules, live values to their room while this node does not act itself.
+    Bulk(Live, watch::Receiver<LevelNow>),
 }
 
 /// What waits to be sent on one connection.
@@ -90,15 +91,17 @@ async fn read(
         loop {
             match codec::decode(&mut buffer) {
                 Ok(Some(message)) => match (kind, message) {
-                    (LaneKind::Bulk(live), Message::Live { all, values }) => {
-                        live.apply_peer(values, all);
+                    (LaneKind::Bulk(live, levels), Message::Live { all, values }) => {
+                        if !levels.borrow().permitted {
+                            live.apply_peer(values, all);
+                        }
                     }
-                    (LaneKind::Bulk(_), message @ Message::Chunk(_))
+                    (LaneKind::Bulk(..), message @ Message::Chunk(_))
                     | (LaneKind::Control, message) => {
                         let message = Box::new(message);
                         reporter.report(LinkWhat::Message { link, message }).await;
                     }
-                    (LaneKind::Bulk(_), _) => {
+                    (LaneKind::Bulk(..), _) => {
                         return LinkWhat::Garbage { link, reason: Refusal::Malformed };
                     }
                 },

@@ -134,7 +134,7 @@ impl Links {
         let (bulk, given) = mpsc::channel(BULK_QUEUE);
         let (to_live, live) = mpsc::channel(1);
         let feed = feed::run(self.around.live.clone(), self.levels.clone(), to_live);
-        let kind = LaneKind::Bulk(self.around.live.clone());
+        let kind = LaneKind::Bulk(self.around.live.clone(), self.levels.clone());
         let task = self.spawn(link, kind, opened, Queues { given, live });
         let Some(entry) = self.table.get_mut(&link) else {
             task.abort();

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
 use tandem_protocol::gateway::input::LookId;
 use tandem_protocol::limits::{LOOK_GAP, LOOK_WAIT};
 use tokio::net::TcpStream;
@@ -67,7 +68,7 @@ async fn port_refused(address: SocketAddr) -> bool {
             Connect::Refused => refused_in_a_row += 1,
             Connect::Ending => {
                 refused_in_a_row = 0;
-                sleep(ENDING_GAP).await;
+                pause(ENDING_GAP).await;
                 continue;
             }
             Connect::Answered => return false,
@@ -75,7 +76,7 @@ async fn port_refused(address: SocketAddr) -> bool {
         if refused_in_a_row == 2 {
             return true;
         }
-        sleep(LOOK_GAP).await;
+        pause(LOOK_GAP).await;
     }
 }
 
@@ -99,6 +100,20 @@ async fn connect(address: SocketAddr) -> Connect {
         }
         Err(e) if e.kind() == ErrorKind::ConnectionRefused => Connect::Refused,
         Err(_) => Connect::Answered,
+    }
+}
+
+/// Pauses as exactly as the system can: the runtime's own timer counts whole milliseconds, and
+/// every takeover waits for this one. The thread that sleeps is the pool's.
+async fn pause(length: Duration) {
+    let exact = tokio::task::spawn_blocking(move || {
+        let nanos = i64::from(length.subsec_nanos());
+        let seconds = i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+        nanosleep(&Timespec { tv_sec: seconds, tv_nsec: nanos })
+    });
+    if !matches!(exact.await, Ok(NanosleepRelativeResult::Ok)) {
+        // Interrupted by a signal: the whole gap once more, so that it is never shorter.
+        sleep(length).await;
     }
 }
 
