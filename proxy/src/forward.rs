@@ -63,7 +63,11 @@ pub(crate) async fn forward(
         let Some(pool) = shared.pools.get(active.at) else {
             return unknown_node();
         };
-        let mut lease = match pool.lease().await {
+        let leased = tokio::select! {
+            leased = pool.lease() => leased,
+            () = shared.pair.left(active.at) => continue,
+        };
+        let mut lease = match leased {
             Ok(lease) => lease,
             Err(error) => {
                 tracing::debug!(node = %active.node, %error, "no connection to the active node");
@@ -128,8 +132,8 @@ async fn attempt(
 ) -> Attempt {
     let answer = lease.send(request);
     tokio::pin!(answer);
-    let mut moves = shared.pair.follow_moves();
     let mut deadline = Instant::now() + ANSWER_WAIT;
+    let mut left = false;
     loop {
         tokio::select! {
             biased;
@@ -146,15 +150,13 @@ async fn attempt(
                     },
                 };
             }
-            () = moves.changed() => {
-                let left = shared.pair.active().is_some_and(|now| now.at != active.at);
-                if left && again {
+            () = shared.pair.left(active.at), if !left => {
+                if again {
                     return Attempt::Lost;
                 }
-                if left {
-                    // A node that hands over still answers what it held; a frozen one does not.
-                    deadline = deadline.min(Instant::now() + shared.hold.timeout());
-                }
+                // A node that hands over still answers what it held; a frozen one does not.
+                left = true;
+                deadline = deadline.min(Instant::now() + shared.hold.timeout());
             }
             () = sleep_until(deadline) => return Attempt::Late,
         }

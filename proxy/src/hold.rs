@@ -198,6 +198,7 @@ mod tests {
     use futures_util::FutureExt;
     use tandem_protocol::node::NodeId;
     use tandem_protocol::term::Term;
+    use tokio::time::Instant;
 
     use super::{Hold, Refusal};
     use crate::limits::RELEASED_AT_ONCE;
@@ -214,10 +215,10 @@ mod tests {
     fn activate(pair: &Pair) {
         let node: NodeId = "a".parse().unwrap();
         let term = Term { counter: 1, node: node.clone() };
-        pair.set(0, View::Active { node, term, reason: String::new() });
+        pair.set(0, View::Active { node, term, reason: String::new() }, Instant::now());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_request_waits_for_the_active_node_and_no_longer_than_allowed() {
         let (pair, hold) = hold(|o| o.hold_timeout = Duration::from_millis(100));
         let mut held = hold.request(0);
@@ -228,7 +229,7 @@ mod tests {
         assert!(hold.request(0).active().now_or_never().unwrap().is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn past_the_limits_a_request_is_refused() {
         let (_pair, hold) = hold(|o| {
             o.hold_max_requests = 2;
@@ -246,7 +247,7 @@ mod tests {
         assert!(second.active().now_or_never().is_none());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn so_many_go_at_once_and_the_others_follow_in_order() {
         let (pair, hold) = hold(|_| {});
         let mut held: Vec<_> = (0..=RELEASED_AT_ONCE).map(|_| hold.request(0)).collect();

@@ -99,13 +99,21 @@ impl Pair {
         self.moves.follow()
     }
 
+    /// Waits until another node than `at` is the one to lead to.
+    pub(crate) async fn left(&self, at: usize) {
+        let mut moves = self.follow_moves();
+        while self.active().is_none_or(|active| active.at == at) {
+            moves.changed().await;
+        }
+    }
+
     /// Follows everything that nodes say.
     pub(crate) fn follow_views(&self) -> Follower {
         self.views.follow()
     }
 
     /// What node `at` says. For the prober.
-    pub(crate) fn set(&self, at: usize, view: View) {
+    pub(crate) fn set(&self, at: usize, view: View, now: Instant) {
         {
             let mut state = self.state.borrow_mut();
             let Some(slot) = state.views.get_mut(at) else { return };
@@ -115,7 +123,7 @@ impl Pair {
             tracing::debug!(at, ?view, "a node speaks");
             *slot = view;
         }
-        self.decide();
+        self.decide(now);
         self.views.publish();
     }
 
@@ -129,9 +137,8 @@ impl Pair {
     }
 
     /// Looks again at what is known. For the prober.
-    pub(crate) fn decide(&self) {
+    pub(crate) fn decide(&self, now: Instant) {
         let mut state = self.state.borrow_mut();
-        let now = Instant::now();
         if let (Some(active), Some((term, last))) = (&state.active.clone(), &mut state.highest)
             && active.term >= *term
         {
@@ -185,6 +192,7 @@ mod tests {
     use futures_util::FutureExt;
     use tandem_protocol::node::NodeId;
     use tandem_protocol::term::Term;
+    use tokio::time::Instant;
 
     use super::{Pair, View};
 
@@ -201,58 +209,56 @@ mod tests {
         pair.active().map(|a| a.term.counter)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn of_two_actives_the_higher_term_is_followed() {
-        let pair = Pair::new(2);
+    #[test]
+    fn of_two_actives_the_higher_term_is_followed() {
+        let (pair, now) = (Pair::new(2), Instant::now());
         let mut moves = pair.follow_moves();
         assert_eq!(followed(&pair), None);
-        pair.set(0, active("a", 5));
+        pair.set(0, active("a", 5), now);
         assert_eq!(followed(&pair), Some(5));
         assert!(moves.changed().now_or_never().is_some());
-        pair.set(1, active("b", 6));
+        pair.set(1, active("b", 6), now);
         assert_eq!(followed(&pair), Some(6));
         assert!(moves.changed().now_or_never().is_some());
-        pair.set(0, View::Standby { node: node("a") });
+        pair.set(0, View::Standby { node: node("a") }, now);
         assert_eq!(followed(&pair), Some(6));
         assert!(moves.changed().now_or_never().is_none(), "nothing has moved");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_lower_term_is_taken_when_the_higher_one_stays_away() {
-        let pair = Pair::new(2);
-        pair.set(0, active("a", 5));
-        pair.set(1, active("b", 6));
-        tokio::time::advance(Duration::from_secs(60)).await;
-        pair.set(1, View::Unknown);
+    #[test]
+    fn a_lower_term_is_taken_when_the_higher_one_stays_away() {
+        let (pair, now) = (Pair::new(2), Instant::now());
+        pair.set(0, active("a", 5), now);
+        pair.set(1, active("b", 6), now);
+        let lost = now + Duration::from_secs(60);
+        pair.set(1, View::Unknown, lost);
         assert_eq!(followed(&pair), None);
-        let at = pair.reconsider_at().unwrap();
-        tokio::time::advance(Duration::from_millis(1_999)).await;
-        pair.decide();
+        assert_eq!(pair.reconsider_at(), Some(lost + Duration::from_secs(2)));
+        pair.decide(lost + Duration::from_millis(1_999));
         assert_eq!(followed(&pair), None);
-        tokio::time::sleep_until(at).await;
-        pair.decide();
+        pair.decide(lost + Duration::from_secs(2));
         assert_eq!(followed(&pair), Some(5));
         assert_eq!(pair.reconsider_at(), None);
-        pair.set(0, active("a", 7));
+        pair.set(0, active("a", 7), now);
         assert_eq!(followed(&pair), Some(7));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_next_term_is_followed_at_once() {
-        let pair = Pair::new(2);
-        pair.set(0, active("a", 5));
-        pair.set(0, View::Unknown);
+    #[test]
+    fn the_next_term_is_followed_at_once() {
+        let (pair, now) = (Pair::new(2), Instant::now());
+        pair.set(0, active("a", 5), now);
+        pair.set(0, View::Unknown, now);
         assert_eq!(followed(&pair), None);
-        pair.set(1, active("b", 6));
+        pair.set(1, active("b", 6), now);
         assert_eq!(followed(&pair), Some(6));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_watch_that_comes_back_is_followed_again() {
-        let pair = Pair::new(2);
-        pair.set(0, active("a", 5));
-        pair.set(0, View::Unknown);
-        pair.set(0, active("a", 5));
+    #[test]
+    fn a_watch_that_comes_back_is_followed_again() {
+        let (pair, now) = (Pair::new(2), Instant::now());
+        pair.set(0, active("a", 5), now);
+        pair.set(0, View::Unknown, now);
+        pair.set(0, active("a", 5), now);
         assert_eq!(followed(&pair), Some(5));
     }
 }

@@ -62,7 +62,7 @@ pub(crate) async fn watch(pair: Rc<Pair>, at: usize, address: Address) {
     loop {
         let Err(end) = watch_once(&pair, at, &address, &mut backoff).await;
         tracing::debug!(at, node = address.authority(), %end, "a watch has ended");
-        pair.set(at, View::Unknown);
+        pair.set(at, View::Unknown, Instant::now());
         views.catch_up();
         tokio::select! {
             () = views.changed() => backoff.reset(),
@@ -78,7 +78,7 @@ pub(crate) async fn reconsider(pair: Rc<Pair>) {
         match pair.reconsider_at() {
             Some(at) => tokio::select! {
                 () = views.changed() => {}
-                () = tokio::time::sleep_until(at) => pair.decide(),
+                () = tokio::time::sleep_until(at) => pair.decide(Instant::now()),
             },
             None => views.changed().await,
         }
@@ -132,11 +132,11 @@ fn take(pair: &Pair, at: usize, message: ServerMessage) -> bool {
     match message {
         ServerMessage::Active { status } => {
             let view = active(*status);
-            pair.set(at, view);
+            pair.set(at, view, Instant::now());
             false
         }
         ServerMessage::Standby { status, .. } => {
-            pair.set(at, View::Standby { node: status.node });
+            pair.set(at, View::Standby { node: status.node }, Instant::now());
             false
         }
         ServerMessage::Pong { level, term, .. } => {

@@ -126,18 +126,9 @@ where
 /// Asks a node to open the WebSocket, as long as no other node is followed; `None`: not done.
 async fn ask_active(shared: &Shared, upgrade: &Upgrade, active: &Active) -> Option<Answer> {
     let pool = shared.pools.get(active.at)?;
-    let mut moves = shared.pair.follow_moves();
-    let left = async {
-        loop {
-            moves.changed().await;
-            if shared.pair.active().is_some_and(|now| now.at != active.at) {
-                return;
-            }
-        }
-    };
     let answer = tokio::select! {
         answer = upgrade.ask(pool.address(), active.term.counter) => answer,
-        () = left => return None,
+        () = shared.pair.left(active.at) => return None,
     };
     match answer {
         Ok(Answer::Other(response)) if headers::says_standby(response.headers()) => None,

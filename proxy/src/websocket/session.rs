@@ -30,7 +30,7 @@ use super::lane::{Lane, Pass, poll_read};
 use super::upgrade::{Answer, Upgrade};
 use super::{Opened, ask_active};
 use crate::hold::Backoff;
-use crate::limits::WRITE_STALL;
+use crate::limits::{RETRY_MAX, WRITE_STALL};
 use crate::local::news::Follower;
 use crate::pair::Active;
 use crate::service::Shared;
@@ -43,6 +43,13 @@ const BROKEN: End = End::Close(code::INTERNAL, "the gateway breaks the protocol"
 struct Attached {
     stream: TcpStream,
     at: usize,
+    since: Instant,
+}
+
+impl Attached {
+    fn new(stream: TcpStream, at: usize) -> Attached {
+        Attached { stream, at, since: Instant::now() }
+    }
 }
 
 /// A node's end of the socket, just opened again.
@@ -83,7 +90,7 @@ impl Session {
         Session {
             upgrade: Rc::new(upgrade),
             browser: opened.browser,
-            node: Some(Attached { stream: opened.node, at: opened.active.at }),
+            node: Some(Attached::new(opened.node, opened.active.at)),
             early: Some((opened.browser_early, opened.node_early)),
             to_browser: Lane::new(Tracker::messages(From::Node)),
             to_node: Lane::new(Tracker::messages(From::Client)),
@@ -247,7 +254,7 @@ impl Session {
 
     /// The node's end is over. The client's goes on, unless both had said goodbye.
     fn lose_node(&mut self, why: &'static str) -> Result<(), End> {
-        self.node = None;
+        let node = self.node.take();
         if self.node_closed {
             return Err(End::Said);
         }
@@ -259,16 +266,30 @@ impl Session {
         self.to_node.lose_sink();
         self.left = why;
         let (shared, upgrade) = (Rc::clone(&self.shared), Rc::clone(&self.upgrade));
-        self.rehoming = Some(Box::pin(rehome(shared, upgrade)));
+        // A node that lets go at once is not asked again at once.
+        let brief = node.filter(|node| node.since.elapsed() < RETRY_MAX).map(|node| node.at);
+        self.rehoming = Some(Box::pin(rehome(shared, upgrade, brief)));
         Ok(())
     }
 }
 
-/// Opens the socket at the active node, as soon as there is one, for as long as it takes.
-async fn rehome(shared: Rc<Shared>, upgrade: Rc<Upgrade>) -> Result<Rehomed, End> {
+/// Opens the socket at the active node, as soon as there is one, for as long as it takes. If that
+/// is node `brief` it comes after a pause.
+async fn rehome(
+    shared: Rc<Shared>,
+    upgrade: Rc<Upgrade>,
+    brief: Option<usize>,
+) -> Result<Rehomed, End> {
     let mut moves = shared.pair.follow_moves();
     let mut backoff = Backoff::new();
     let begun = Instant::now();
+    let same = |at: usize| shared.pair.active().is_some_and(|active| active.at == at);
+    if brief.is_some_and(same) {
+        tokio::select! {
+            () = moves.changed() => {}
+            () = tokio::time::sleep(RETRY_MAX) => {}
+        }
+    }
     loop {
         let turn = shared.rehomed.take().await;
         let active = loop {
@@ -280,7 +301,7 @@ async fn rehome(shared: Rc<Shared>, upgrade: Rc<Upgrade>) -> Result<Rehomed, End
         match ask_active(&shared, &upgrade, &active).await {
             Some(Answer::Switched { stream, early, .. }) => {
                 tracing::debug!(node = %active.node, waited = ?begun.elapsed(), "moved");
-                let attached = Attached { stream, at: active.at };
+                let attached = Attached::new(stream, active.at);
                 return Ok(Rehomed { attached, early, active });
             }
             Some(Answer::Other(response)) if response.status().is_client_error() => {
