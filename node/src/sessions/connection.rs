@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tandem_protocol::event::EventPosition;
+use tandem_protocol::node::Level;
 use tandem_protocol::runtime::Definitions;
 use tandem_protocol::status::Status;
 use tandem_protocol::wire::session::{ClientMessage, CloseReason, ServerMessage};
@@ -49,9 +50,15 @@ enum Mode {
     /// Nothing was asked for yet.
     Fresh,
     /// It hears the status; what it heard last.
-    Watch(Option<Arc<Status>>),
+    Watch(Option<Told>),
     /// It has a session.
     Bound(Box<Session>),
+}
+
+/// The status that a client heard last, and whether it heard it as `active`.
+struct Told {
+    active: bool,
+    status: Arc<Status>,
 }
 
 /// Why a connection ends.
@@ -307,18 +314,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Mode::Fresh => return Ok(()),
             Mode::Bound(session) => &session.heard,
         };
-        if heard.as_ref().is_some_and(|heard| Arc::ptr_eq(heard, &status) || **heard == *status) {
+        let active = self.stance() == Stance::Active;
+        // The same status may have been told with the other word, a moment before the permit.
+        let same = |told: &Told| told.active == active && told.status == status;
+        if heard.as_ref().is_some_and(same) {
             return Ok(());
         }
-        let active = self.stance() == Stance::Active;
         let boxed = Box::new((*status).clone());
         let message = match active {
             true => ServerMessage::Active { status: boxed },
             false => ServerMessage::Standby { status: boxed, via_proxy: self.via_proxy },
         };
+        let told = Some(Told { active, status });
         match &mut self.mode {
-            Mode::Watch(heard) => *heard = Some(status),
-            Mode::Bound(session) => session.heard = Some(status),
+            Mode::Watch(heard) => *heard = told,
+            Mode::Bound(session) => session.heard = told,
             Mode::Fresh => {}
         }
         self.say(&message).await
@@ -331,9 +341,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let clock = self.hub.driver.clock();
         let status = Arc::clone(&self.standing.borrow().status);
         let term = self.hub.driver.gate().allows().map(|active| active.term.clone());
+        let level = match (status.level, &term) {
+            (Level::Active, None) => Level::Undecided,
+            (level, _) => level,
+        };
         let pong = ServerMessage::Pong {
             n,
-            level: status.level,
+            level,
             term: term.or_else(|| status.term.clone()),
             clock: clock.session(clock.now()),
         };

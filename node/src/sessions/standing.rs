@@ -35,12 +35,11 @@ pub(super) struct Standing {
 impl Standing {
     pub(super) fn read(driver: &crate::driver::Handle) -> Standing {
         let status = driver.status();
-        // The level says Active a moment before the status does, and is the first to forget it.
+        // Gate and status do not change at one instant: between them nothing is told.
         let active = status.level == Level::Active;
-        let was_active = driver.levels().borrow().level == Level::Active;
         let stance = match (driver.gate().is_open(), active) {
             (true, true) => Stance::Active,
-            (false, _) if status.fenced || (active && was_active) => Stance::Fenced,
+            (false, _) if status.fenced || active => Stance::Fenced,
             (true | false, _) => Stance::Standby,
         };
         Standing { stance, status }

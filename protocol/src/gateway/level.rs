@@ -304,7 +304,6 @@ impl Gateway {
             fence: None,
             retaking: None,
         }));
-        self.out.push_back(Output::StatusChanged);
         self.give_permit();
         self.say_took();
         self.heartbeat();

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::requests::{Finished, Running, Session};
-use super::{Connection, End, Flow, Mode, RETRY, Stance};
+use super::{Connection, End, Flow, Mode, RETRY, Stance, Told};
 use crate::sessions::hub::{hash, secret};
 
 /// A session on its way.
@@ -173,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.hub.attach(&session, self.id, &self.mailbox);
         tracing::debug!(connection = self.id, %session, page = bound.page, "session bound");
         let mut session = Session::new(session, cursor);
-        session.heard = Some(Arc::new((*bound.status).clone()));
+        session.heard = Some(Told { active: true, status: Arc::new((*bound.status).clone()) });
         self.mode = Mode::Bound(Box::new(session));
         self.retry_at = None;
     }

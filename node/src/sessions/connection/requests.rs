@@ -11,13 +11,12 @@ use tandem_protocol::item::{ItemKey, Kind};
 use tandem_protocol::limits::{OUTSTANDING_WRITES_MAX, SUBSCRIPTIONS_MAX};
 use tandem_protocol::runtime::events;
 use tandem_protocol::session::{Outcome, Request, SessionId, WriteId};
-use tandem_protocol::status::Status;
 use tandem_protocol::tag::TagPath;
 use tandem_protocol::wire::session::{CloseReason, ServerMessage};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::{Connection, End, Flow, Mode, RETRY, VALUES_GAP};
+use super::{Connection, End, Flow, Mode, RETRY, Told, VALUES_GAP};
 use crate::live;
 
 /// Events in one message.
@@ -38,7 +37,7 @@ pub(super) struct Session {
     /// The client ends it when its requests are done.
     pub(super) ending: bool,
     /// The last status that the client was told.
-    pub(super) heard: Option<Arc<Status>>,
+    pub(super) heard: Option<Told>,
 }
 
 impl Session {
