@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 
 use super::Opened;
 use super::ending::{End, end};
-use super::frame::{From, Kind, Tracker, Unit, code};
+use super::frame::{Kind, Speaker, Tracker, Unit, code};
 use super::lane::{Lane, Pass, poll_read};
 use crate::limits::WRITE_STALL;
 use crate::local::news::Follower;
@@ -47,8 +47,8 @@ impl Bridge {
             browser: opened.browser,
             node: opened.node,
             early: Some((opened.browser_early, opened.node_early)),
-            to_browser: Lane::new(Tracker::frames(From::Node)),
-            to_node: Lane::new(Tracker::frames(From::Client)),
+            to_browser: Lane::new(Tracker::frames(Speaker::Node)),
+            to_node: Lane::new(Tracker::frames(Speaker::Client)),
             node_closed: false,
             moves: shared.pair.follow_moves(),
             stopping: shared.stopping.follow(),
@@ -60,7 +60,7 @@ impl Bridge {
     /// Until it ends.
     pub(crate) async fn run(mut self) {
         let early = self.early.take().unwrap_or_default();
-        let begun = self.from_browser(&early.0).and_then(|()| self.from_node(&early.1));
+        let begun = self.hear_browser(&early.0).and_then(|()| self.hear_node(&early.1));
         let how = match begun {
             Ok(()) => loop {
                 if let Err(how) = poll_fn(|cx| self.step(cx)).await {
@@ -105,7 +105,7 @@ impl Bridge {
         let mut buffer = shared.read_buffer.borrow_mut();
         match poll_read(&mut self.node, cx, &mut buffer) {
             Poll::Pending => Ok(false),
-            Poll::Ready(Some(read)) => self.from_node(read).map(|()| true),
+            Poll::Ready(Some(read)) => self.hear_node(read).map(|()| true),
             Poll::Ready(None) if self.node_closed => Err(End::Said),
             Poll::Ready(None) => Err(NODE_GONE),
         }
@@ -123,12 +123,12 @@ impl Bridge {
         let mut buffer = shared.read_buffer.borrow_mut();
         match poll_read(&mut self.browser, cx, &mut buffer) {
             Poll::Pending => Ok(false),
-            Poll::Ready(Some(read)) => self.from_browser(read).map(|()| true),
+            Poll::Ready(Some(read)) => self.hear_browser(read).map(|()| true),
             Poll::Ready(None) => Err(End::Gone),
         }
     }
 
-    fn from_node(&mut self, read: &[u8]) -> Result<(), End> {
+    fn hear_node(&mut self, read: &[u8]) -> Result<(), End> {
         let closed = &mut self.node_closed;
         let each = |unit: &Unit, _: &[u8]| {
             *closed |= matches!(unit.kind, Kind::Close(_));
@@ -138,7 +138,7 @@ impl Bridge {
         fed.map(|_| ()).map_err(|_| End::Close(code::INTERNAL, "the gateway breaks the protocol"))
     }
 
-    fn from_browser(&mut self, read: &[u8]) -> Result<(), End> {
+    fn hear_browser(&mut self, read: &[u8]) -> Result<(), End> {
         let fed = self.to_node.feed(read, Some(&self.node), |_, _| Pass::On);
         fed.map(|_| ()).map_err(|error| End::Close(error.code(), "not a frame of RFC 6455"))
     }

@@ -77,7 +77,7 @@ impl Violation {
 
 /// Whose frames they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum Speaker {
     /// A client's: masked.
     Client,
     /// A node's: not masked.
@@ -87,7 +87,7 @@ pub(crate) enum From {
 /// Finds units.
 #[derive(Debug)]
 pub(crate) struct Tracker {
-    from: From,
+    by: Speaker,
     whole_messages: bool,
     /// Bytes of the unit at hand whose frames are known to be complete.
     scanned: usize,
@@ -108,13 +108,13 @@ struct Header {
 
 impl Tracker {
     /// For a session's socket: units are messages, and there are no extensions.
-    pub(crate) fn messages(from: From) -> Tracker {
-        Tracker { from, whole_messages: true, scanned: 0, in_message: false, through: 0 }
+    pub(crate) fn messages(by: Speaker) -> Tracker {
+        Tracker { by, whole_messages: true, scanned: 0, in_message: false, through: 0 }
     }
 
     /// For any other WebSocket: units are frames of any size.
-    pub(crate) fn frames(from: From) -> Tracker {
-        Tracker { from, whole_messages: false, scanned: 0, in_message: false, through: 0 }
+    pub(crate) fn frames(by: Speaker) -> Tracker {
+        Tracker { by, whole_messages: false, scanned: 0, in_message: false, through: 0 }
     }
 
     /// Forgets what was begun: another node speaks from here on.
@@ -167,7 +167,7 @@ impl Tracker {
 
     fn check(&self, header: &Header) -> Result<(), Violation> {
         let wrong = |why| Err(Violation::Malformed(why));
-        if header.masked != (self.from == From::Client) {
+        if header.masked != (self.by == Speaker::Client) {
             return wrong("the mask");
         }
         if !matches!(header.opcode, 0..=2 | 8..=10) {

@@ -161,11 +161,11 @@ pub(crate) fn poll_read<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame::{From, Kind, Tracker, Unit, text};
+    use super::super::frame::{Kind, Speaker, Tracker, Unit, text};
     use super::{Lane, Pass};
 
     fn lane() -> Lane {
-        Lane::new(Tracker::messages(From::Node))
+        Lane::new(Tracker::messages(Speaker::Node))
     }
 
     #[test]

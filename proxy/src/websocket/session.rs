@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::ending::{End, end};
-use super::frame::{self, From, Kind, Tracker, Unit, code};
+use super::frame::{self, Kind, Speaker, Tracker, Unit, code};
 use super::lane::{Lane, Pass, poll_read};
 use super::upgrade::{Answer, Upgrade};
 use super::{Opened, ask_active};
@@ -92,8 +92,8 @@ impl Session {
             browser: opened.browser,
             node: Some(Attached::new(opened.node, opened.active.at)),
             early: Some((opened.browser_early, opened.node_early)),
-            to_browser: Lane::new(Tracker::messages(From::Node)),
-            to_node: Lane::new(Tracker::messages(From::Client)),
+            to_browser: Lane::new(Tracker::messages(Speaker::Node)),
+            to_node: Lane::new(Tracker::messages(Speaker::Client)),
             rehoming: None,
             left: "",
             client_closed: false,
@@ -108,7 +108,7 @@ impl Session {
     /// Until the client leaves.
     pub(crate) async fn run(mut self) {
         let early = self.early.take().unwrap_or_default();
-        let begun = self.from_browser(&early.0).and_then(|()| self.from_node(&early.1));
+        let begun = self.hear_browser(&early.0).and_then(|()| self.hear_node(&early.1));
         let how = match begun {
             Ok(()) => loop {
                 if let Err(how) = poll_fn(|cx| self.step(cx)).await {
@@ -166,7 +166,7 @@ impl Session {
         let text = serde_json::to_string(&moved).map_err(|_| BROKEN)?;
         self.to_browser.push(&frame::text(&text));
         self.node = Some(attached);
-        self.from_node(&early)?;
+        self.hear_node(&early)?;
         Ok(true)
     }
 
@@ -183,7 +183,7 @@ impl Session {
         let mut buffer = shared.read_buffer.borrow_mut();
         match poll_read(&mut node.stream, cx, &mut buffer) {
             Poll::Pending => Ok(false),
-            Poll::Ready(Some(read)) => self.from_node(read).map(|()| true),
+            Poll::Ready(Some(read)) => self.hear_node(read).map(|()| true),
             Poll::Ready(None) => self.lose_node("the gateway is gone").map(|()| true),
         }
     }
@@ -205,12 +205,12 @@ impl Session {
         let mut buffer = shared.read_buffer.borrow_mut();
         match poll_read(&mut self.browser, cx, &mut buffer) {
             Poll::Pending => Ok(false),
-            Poll::Ready(Some(read)) => self.from_browser(read).map(|()| true),
+            Poll::Ready(Some(read)) => self.hear_browser(read).map(|()| true),
             Poll::Ready(None) => Err(End::Gone),
         }
     }
 
-    fn from_node(&mut self, read: &[u8]) -> Result<(), End> {
+    fn hear_node(&mut self, read: &[u8]) -> Result<(), End> {
         let node_closed = &mut self.node_closed;
         let each = |unit: &Unit, _: &[u8]| match unit.kind {
             // A node that goes away speaks for itself, not for the session.
@@ -231,7 +231,7 @@ impl Session {
         }
     }
 
-    fn from_browser(&mut self, read: &[u8]) -> Result<(), End> {
+    fn hear_browser(&mut self, read: &[u8]) -> Result<(), End> {
         let to = self.node.as_ref().map(|node| &node.stream);
         let (closed, answers) = (&mut self.client_closed, &mut self.to_browser);
         let alone = to.is_none();

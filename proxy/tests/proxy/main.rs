@@ -1,5 +1,7 @@
 //! The proxy before two small nodes that say what a test wants them to say.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod client;
 mod node;
 mod requests;
