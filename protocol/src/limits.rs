@@ -60,6 +60,8 @@ pub const VERDICT_WAIT: Duration = Duration::from_secs(1);
 pub const GREETINGS_MAX: usize = 16;
 /// Redials of a lost peer are at most this far apart.
 pub const REDIAL_MAX: Duration = Duration::from_secs(1);
+/// A dial that was due has reached a peer that lives by then.
+pub const DIAL_GRACE: Duration = Duration::from_millis(200);
 /// The two connects of a look are this far apart.
 pub const LOOK_GAP: Duration = Duration::from_millis(5);
 /// A look that has no answer by then says nothing.

@@ -11,6 +11,7 @@
 //! ```
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::activity::permit::PermitClock;
 use crate::event::Severity;
@@ -18,7 +19,7 @@ use crate::gateway::Gateway;
 use crate::gateway::disk::After;
 use crate::gateway::output::{EventKind, Output, Permit};
 use crate::item::Kind;
-use crate::limits::ACTIVATIONS_MAX;
+use crate::limits::{ACTIVATIONS_MAX, DIAL_GRACE, REDIAL_MAX};
 use crate::node::{Level, Role};
 use crate::term::{Activation, ActivationId, Term};
 use crate::time::Instant;
@@ -455,7 +456,7 @@ impl Gateway {
         self.event(Severity::Warning, EventKind::Fence, text, Vec::new());
         let ask = self.random.next();
         let link = self.link.as_ref().filter(|l| l.established()).map(|l| l.id);
-        let deadline = self.now + self.span();
+        let deadline = self.now + if link.is_some() { self.span() } else { self.dial_span() };
         if let LevelState::Active(active) = &mut self.level {
             active.fence = Some(Fence { ask, deadline, alone: link.is_none() });
         }
@@ -493,9 +494,14 @@ impl Gateway {
         }
     }
 
+    /// A peer that took over has dialed by then: its redials may be further apart than the span.
+    fn dial_span(&self) -> Duration {
+        self.span().max(REDIAL_MAX + DIAL_GRACE)
+    }
+
     /// A fenced node's link has ended.
     pub(super) fn fence_link_gone(&mut self) {
-        let deadline = self.now + self.span();
+        let deadline = self.now + self.dial_span();
         if let LevelState::Active(active) = &mut self.level
             && let Some(fence) = &mut active.fence
             && !fence.alone
@@ -540,7 +546,7 @@ impl Gateway {
     fn join_wait_over(&mut self, until: Instant) {
         // A node that was stalled has not listened for as long as it has waited.
         if self.now.since(until) > self.span() / 2 {
-            let more = self.span().max(crate::limits::VERDICT_WAIT);
+            let more = self.dial_span();
             self.level = LevelState::Undecided { until: self.now + more };
             return;
         }
