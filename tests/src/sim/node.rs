@@ -39,6 +39,8 @@ pub struct Node {
     pub stalls: u32,
     /// How many hangs hold the driver.
     pub hangs: u32,
+    /// It had no link when it was stopped.
+    pub stalled_alone: bool,
     /// How many faults keep the process from running.
     pub downs: u32,
     /// Its monotonic clock is so much ahead of virtual time.

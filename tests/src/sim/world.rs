@@ -385,6 +385,7 @@ fn node(host: Host, master: Host, chance: &mut Chance) -> Node {
         power: true,
         stalls: 0,
         hangs: 0,
+        stalled_alone: false,
         downs: 0,
         offset: chance.range(1_000_000, 90_000_000_000),
         wall_step: 0,

@@ -188,7 +188,7 @@ impl World {
         let operation = match deed {
             Deed::Count => count(number),
             Deed::Set => {
-                let value = TagValue::Text(format!("client {client} deed {number}"));
+                let value = TagValue::Int(i64::try_from(number * 10 + client as u64).unwrap_or(0));
                 Operation::Write { tag: format!("Set/{}", 1 + number % 2), value }
             }
             Deed::Ack => {

@@ -224,6 +224,7 @@ impl World {
         }
         node.ended = self.now;
         node.unfinished = node.disk.crash(&mut self.disk_chance, power);
+        (node.stalls, node.hangs, node.stalled_alone) = (0, 0, false);
         if node.unfinished.is_some() {
             self.tally.case("crash during a commit");
         }

@@ -135,12 +135,28 @@ impl World {
 
     /// Stops a process (SIGSTOP).
     pub fn stall(&mut self, host: Host) {
+        self.notes_alone(host);
         self.nodes[host].stalls += 1;
+    }
+
+    fn notes_alone(&mut self, host: Host) {
+        let run = self.nodes[host].run.as_ref();
+        let alone = run.and_then(|run| run.status.peer.as_ref()).is_none_or(|peer| !peer.connected);
+        self.nodes[host].stalled_alone |= alone;
+    }
+
+    /// A node that had lost its peer before it was stopped goes on at once: what a heal would
+    /// have ended goes on for one redial.
+    fn goes_on(&mut self, host: Host) {
+        if self.nodes[host].drives() && std::mem::take(&mut self.nodes[host].stalled_alone) {
+            self.excuse();
+        }
     }
 
     /// Lets a stopped process go on (SIGCONT).
     pub fn thaw(&mut self, host: Host) {
         self.nodes[host].stalls = self.nodes[host].stalls.saturating_sub(1);
+        self.goes_on(host);
         self.turn(host);
         self.serve(host);
         self.write(host);
@@ -148,6 +164,7 @@ impl World {
 
     /// Stops a driver alone.
     pub fn hang(&mut self, host: Host) {
+        self.notes_alone(host);
         self.nodes[host].hangs += 1;
         self.tally.case("driver hung");
     }
@@ -155,6 +172,7 @@ impl World {
     /// Lets a hanging driver go on.
     pub fn unhang(&mut self, host: Host) {
         self.nodes[host].hangs = self.nodes[host].hangs.saturating_sub(1);
+        self.goes_on(host);
         self.turn(host);
     }
 

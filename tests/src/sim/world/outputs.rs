@@ -98,6 +98,10 @@ impl World {
         side: usize,
         message: Message,
     ) {
+        if !matches!(message, Message::Heartbeat(_) | Message::Live { .. }) {
+            let way = format!("{pipe:?} side {side}");
+            self.line(|| format!("wire {way} {message:?}").chars().take(400).collect());
+        }
         let arrival = self.network.send(self.now, pipe, side, Cargo::Peer(Box::new(message)));
         self.arrive(arrival);
     }

@@ -8,6 +8,7 @@ use tandem_protocol::item::{ItemKey, Kind, Update};
 use tandem_protocol::node::Level;
 use tandem_protocol::runtime::{Definitions, records};
 use tandem_protocol::session::{Outcome, SessionId, Token};
+use tandem_protocol::status::Status;
 use tandem_protocol::wire::session::{Bound, ClientMessage, CloseReason, ServerMessage};
 
 use super::World;
@@ -67,7 +68,7 @@ impl World {
         if matches!(message, ClientMessage::Close) {
             return;
         }
-        if !permitted && run.status.level == Level::Active {
+        if !permitted && holds_level(&run.status) {
             if socket.held.len() < 1_000 {
                 socket.held.push_back(message);
             }
@@ -358,13 +359,14 @@ impl World {
         let Some(run) = &mut self.nodes[host].run else { return };
         let status = run.gateway.status();
         let before = std::mem::replace(&mut run.status, status);
-        if before.level == run.status.level {
+        if (before.level, before.fenced) == (run.status.level, run.status.fenced) {
             return;
         }
         let id = self.nodes[host].id.clone();
         let Some(run) = &mut self.nodes[host].run else { return };
         let (from, to, reason) = (before.level, run.status.level, run.status.reason.clone());
-        let was_active = before.level == Level::Active;
+        let fenced = if run.status.fenced { " (fenced)" } else { "" };
+        let was_active = holds_level(&before) && !holds_level(&run.status);
         let pipes: Vec<PipeId> = run.hub.sockets.keys().copied().collect();
         if was_active {
             run.hub.told_active = false;
@@ -373,7 +375,7 @@ impl World {
                 socket.seat = Seat::Watch;
             }
         }
-        self.line(|| format!("{id} {from} -> {to}: {reason}"));
+        self.line(|| format!("{id} {from} -> {to}{fenced}: {reason}"));
         if was_active {
             for pipe in pipes {
                 self.say_standby(host, pipe);
@@ -401,6 +403,11 @@ impl World {
             }
         }
     }
+}
+
+/// Whether a node is active, be it fenced: then it holds what clients say, and says nothing.
+fn holds_level(status: &Status) -> bool {
+    status.level == Level::Active || status.fenced
 }
 
 fn last_event(items: &Items) -> EventPosition {
