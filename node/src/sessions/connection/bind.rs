@@ -28,6 +28,21 @@ pub(super) struct Opening {
     asked: bool,
 }
 
+/// Where a session's user is.
+struct Place {
+    project: String,
+    page: String,
+    params: Object,
+    props: Object,
+}
+
+impl Place {
+    fn of(record: SessionRecord) -> Place {
+        let (params, props) = (record.params(), record.props());
+        Place { project: record.project, page: record.page, params, props }
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     pub(super) async fn open(
         &mut self,
@@ -80,10 +95,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         };
         match answer {
             Answer::Done { outcome: Outcome::Applied, .. } => {
-                let Some(Opening { session, token, .. }) = self.opening.take() else {
+                let Some(Opening { session, token, request, .. }) = self.opening.take() else {
                     return Ok(());
                 };
-                self.bind_opened(session, token).await
+                self.bind_opened(session, token, request).await
             }
             Answer::Done { outcome: Outcome::Rejected { reason }, .. } => {
                 Err(End::Close(CloseReason::Limit, reason))
@@ -117,14 +132,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    async fn bind_opened(&mut self, session: SessionId, token: Token) -> Flow {
+    /// Binds what was just opened. The answer may come a moment before its item is shown, so the
+    /// session is told as it was asked for.
+    async fn bind_opened(&mut self, session: SessionId, token: Token, request: Request) -> Flow {
+        let Request::Open { project, page, params, props, .. } = request else { return Ok(()) };
         let kept = self.hub.driver.items(Kind::Kept);
-        let Some(record) = records::session(&kept, &session) else {
-            // It was opened and has ended already: the client opens another.
-            return self.say(&ServerMessage::Forgotten { session }).await;
-        };
         let cursor = events::last(&kept);
-        let bound = self.bound(&kept, &session, &record, token, cursor);
+        let place = Place { project, page, params, props };
+        let bound = self.bound(&kept, &session, place, token, cursor);
         self.bind(session, cursor, &bound);
         self.say(&ServerMessage::Opened(bound)).await
     }
@@ -159,9 +174,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let complete = self.standing.borrow().status.sync != SyncState::OutOfDate;
         let recovered = complete && events::reaches(&kept, known);
         let cursor = if recovered { known } else { events::last(&kept) };
-        let bound = self.bound(&kept, &session, &record, token, cursor);
+        let highest = record.highest;
+        let bound = self.bound(&kept, &session, Place::of(record), token, cursor);
         self.bind(session, cursor, &bound);
-        self.say(&ServerMessage::Resumed { recovered, highest: record.highest, bound }).await
+        self.say(&ServerMessage::Resumed { recovered, highest, bound }).await
     }
 
     async fn say_standby(&mut self) -> Flow {
@@ -182,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         &self,
         kept: &Items,
         session: &SessionId,
-        record: &SessionRecord,
+        place: Place,
         token: Token,
         cursor: EventPosition,
     ) -> Bound {
@@ -193,10 +209,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             session: session.clone(),
             token,
             handover,
-            project: record.project.clone(),
-            page: record.page.clone(),
-            params: record.params(),
-            props: record.props(),
+            project: place.project,
+            page: place.page,
+            params: place.params,
+            props: place.props,
             alarms: records::open_alarms(&self.hub.definitions(), kept),
             last_event: cursor,
             clock: clock.session(clock.now()),
