@@ -4,7 +4,7 @@
 //! one call. The page may call back in from there: by then nothing is borrowed any more.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -36,7 +36,8 @@ pub(crate) struct Driver {
 #[derive(Debug)]
 struct State {
     machine: Failover,
-    sockets: BTreeMap<ConnId, Socket>,
+    /// A handful: the one in use, a watch and an attempt or two.
+    sockets: Vec<(ConnId, Socket)>,
     timer: Option<Timer>,
 }
 
@@ -76,7 +77,7 @@ impl Driver {
             }),
             state: RefCell::new(State {
                 machine: Failover::new(clock::now(), options),
-                sockets: BTreeMap::new(),
+                sockets: Vec::new(),
                 timer: None,
             }),
         })
@@ -108,7 +109,7 @@ impl Driver {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             if let Input::Ended { conn, .. } = &input {
-                state.sockets.remove(conn);
+                state.sockets.retain(|(other, _)| other != conn);
             }
             state.machine.handle_input(clock::now(), input);
             let at = self.drain(&mut state, &mut inputs, &mut told);
@@ -135,18 +136,18 @@ impl Driver {
                     };
                     match Socket::open(conn, &url, tell) {
                         Ok(socket) => {
-                            state.sockets.insert(conn, socket);
+                            state.sockets.push((conn, socket));
                         }
                         Err(why) => inputs.push_back(Input::Ended { conn, why }),
                     }
                 }
                 Output::Send { conn, message } => {
-                    if let Some(socket) = state.sockets.get(&conn) {
+                    for (_, socket) in state.sockets.iter().filter(|(other, _)| *other == conn) {
                         socket.send(&message);
                     }
                 }
                 Output::Close { conn } => {
-                    state.sockets.remove(&conn);
+                    state.sockets.retain(|(other, _)| *other != conn);
                 }
                 Output::Event(event) => told.push(Told::Event(event)),
                 Output::Navigate { url, saved } => {

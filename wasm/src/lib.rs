@@ -11,72 +11,21 @@
 
 mod clock;
 mod driver;
+mod read;
 mod socket;
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tandem_client::protocol::limits::WRITE_DEADLINE;
-use tandem_client::protocol::session::Operation;
-use tandem_client::protocol::wire::session::Object;
-use tandem_client::{Command, Input, Options, Saved};
+use tandem_client::{Command, Input};
 use wasm_bindgen::prelude::{JsError, wasm_bindgen};
 
 use crate::driver::Driver;
+use crate::read::{FromPage, Malformed, from_page};
 
-/// What a page says, as JSON. All of it is one tagged type and is read in one way, the one of the
-/// gateway's messages: a second way of reading would be a fifth of the module's size.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum FromPage {
-    Start(Start),
-    Saved(Saved),
-    Operate(Operation),
-}
-
-/// How a page starts its session; the fields are those of [`Options`].
-#[derive(Debug, Deserialize)]
-struct Start {
-    addresses: Vec<String>,
-    #[serde(default)]
-    fixed: bool,
-    project: String,
-    page: String,
-    #[serde(default)]
-    params: Object,
-    #[serde(default)]
-    props: Object,
-    #[serde(default = "yes")]
-    warm_watch: bool,
-    #[serde(default = "yes")]
-    navigates: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-impl Start {
-    fn options(self, resume: Option<Saved>) -> Options {
-        let start = self;
-        Options {
-            addresses: start.addresses,
-            fixed: start.fixed,
-            project: start.project,
-            page: start.page,
-            params: start.params,
-            props: start.props,
-            warm_watch: start.warm_watch,
-            navigates: start.navigates,
-            resume,
-            seed: clock::seed(),
-        }
-    }
-}
-
-fn read(text: &str) -> Result<FromPage, JsError> {
-    serde_json::from_str(text).map_err(|error| JsError::new(&error.to_string()))
+fn refused(malformed: Malformed) -> JsError {
+    JsError::new(&malformed.text())
 }
 
 /// A session of this page with the gateways.
@@ -99,14 +48,14 @@ impl Session {
         saved: Option<String>,
         listener: js_sys::Function,
     ) -> Result<Session, JsError> {
-        let FromPage::Start(start) = read(start)? else {
+        let FromPage::Start(start) = from_page(start).map_err(refused)? else {
             return Err(JsError::new("not a start"));
         };
-        let resume = match saved.as_deref().map(read) {
-            Some(Ok(FromPage::Saved(saved))) => Some(saved),
+        let resume = match saved.as_deref().map(from_page) {
+            Some(Ok(FromPage::Saved(saved))) => Some(*saved),
             Some(_) | None => None,
         };
-        Ok(Session { driver: Driver::new(start.options(resume), listener) })
+        Ok(Session { driver: Driver::new(start.options(resume, clock::seed()), listener) })
     }
 
     /// Lets the session begin: the first connection is opened.
@@ -120,7 +69,7 @@ impl Session {
     /// # Errors
     /// An operation that cannot be read.
     pub fn operate(&self, operation: &str, deadline_ms: f64) -> Result<f64, JsError> {
-        let FromPage::Operate(operation) = read(operation)? else {
+        let FromPage::Operate(operation) = from_page(operation).map_err(refused)? else {
             return Err(JsError::new("not an operation"));
         };
         let deadline = match Duration::try_from_secs_f64(deadline_ms / 1000.0) {

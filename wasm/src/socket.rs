@@ -1,10 +1,12 @@
 //! One WebSocket: opens it, hands on what it hears, and is silent once it is dropped.
 
-use tandem_client::protocol::wire::session::{ClientMessage, SUBPROTOCOL, ServerMessage};
+use tandem_client::protocol::wire::session::{ClientMessage, SUBPROTOCOL};
 use tandem_client::{ConnId, Input};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::Closure;
 use web_sys::{CloseEvent, MessageEvent, WebSocket};
+
+use crate::read::server_message;
 
 /// An open or opening WebSocket. Dropping it detaches its handlers and closes it.
 #[derive(Debug)]
@@ -77,10 +79,11 @@ fn read(conn: ConnId, event: &MessageEvent) -> Input {
     let Some(text) = event.data().as_string() else {
         return Input::Ended { conn, why: "the gateway sent a binary frame".to_owned() };
     };
-    match serde_json::from_str::<ServerMessage>(&text) {
+    match server_message(&text) {
         Ok(message) => Input::Message { conn, message: Box::new(message) },
-        Err(error) => {
-            Input::Ended { conn, why: format!("the gateway sent what is not a message: {error}") }
+        Err(malformed) => {
+            let why = "the gateway sent what is not a message: ".to_owned() + &malformed.text();
+            Input::Ended { conn, why }
         }
     }
 }

@@ -91,21 +91,19 @@ impl Outbox {
 
     /// The outbox of a page that was reloaded or left.
     pub(super) fn restored(next: WriteId, open: Vec<Request>) -> Outbox {
-        let open: BTreeMap<_, _> = open
-            .into_iter()
-            .take(OUTSTANDING_WRITES_MAX)
-            .map(|request| {
-                let entry = Entry {
-                    operation: request.operation,
-                    due: Due::On(request.deadline),
-                    sent: request.resent,
-                    quiet: false,
-                    covers: Vec::new(),
-                };
-                (request.id, entry)
-            })
-            .collect();
-        let above = open.last_key_value().map_or(1, |(id, _)| id.0.saturating_add(1));
+        let requests = open;
+        let mut open = BTreeMap::new();
+        for request in requests.into_iter().take(OUTSTANDING_WRITES_MAX) {
+            let entry = Entry {
+                operation: request.operation,
+                due: Due::On(request.deadline),
+                sent: request.resent,
+                quiet: false,
+                covers: Vec::new(),
+            };
+            open.insert(request.id, entry);
+        }
+        let above = open.last_key_value().map_or(1, |(id, _): (&WriteId, _)| id.0.saturating_add(1));
         Outbox { next: WriteId(next.0.max(above).max(1)), open }
     }
 
@@ -278,7 +276,8 @@ fn sendable(operation: &Operation) -> Result<(), String> {
     if let Operation::Write { tag, value: TagValue::Float(value) } = operation
         && !value.is_finite()
     {
-        return Err(format!("{tag}: {value} is not a number that can be written"));
+        // Without the value: texts of numbers would be a tenth of the browser's module.
+        return Err(format!("{tag}: the value is not a number that can be written"));
     }
     let bytes = serde_json::to_vec(operation).map_err(|e| e.to_string())?.len();
     let most = SESSION_MESSAGE_MAX_BYTES - REQUEST_FIELDS_BYTES;

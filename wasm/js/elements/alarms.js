@@ -124,9 +124,9 @@ export class TandemAlarms extends TandemElement {
     row.toggleAttribute("data-raised", alarm.raised);
     row.toggleAttribute("data-acked", alarm.acked);
     const age = span(Math.max(0, Math.floor((Date.now() - alarm.since) / 1000)) * 1000, true);
-    const how = alarm.raised ? "Active" : "Normal again";
+    const how = alarm.raised ? "Active" : "Normal for";
     const who = alarm.acked ? ", acknowledged" : "";
-    const about = `${how} for ${age}, since ${clockTime(alarm.since)}${who}`;
+    const about = `${how} ${age}, since ${clockTime(alarm.since)}${who}`;
     setText(row.querySelector("[part=about]"), mine?.words ? `${about}; ${mine.words}` : about);
     const button = row.querySelector("button");
     button.hidden = alarm.acked;

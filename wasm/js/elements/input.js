@@ -29,6 +29,7 @@ textarea[part=field] { resize: vertical; line-height: 1.45; }
 :host([data-stale]:not([data-dirty]):not([prop])) [part=field] { opacity: .6; font-style: italic; }
 `;
 
+const HOW = "Enter sets it, Escape takes it back";
 /** Typed text is kept after so long without a key, so that a burst of keys is one write. */
 const DEBOUNCE_MS = 250;
 
@@ -117,7 +118,7 @@ class TagField {
     element.shadowRoot.querySelector("button").onclick = () => this.send(session);
     field.oninput = () => {
       element.dirty = true;
-      element.tell(null, "Enter sets it, Escape takes it back");
+      element.tell(null, HOW);
     };
     field.onkeydown = (event) => {
       if (event.key === "Enter") this.send(session);
@@ -125,7 +126,7 @@ class TagField {
     };
     const stale = () => element.toggleAttribute("data-stale", session.stale);
     stale();
-    restoreField(element, carried);
+    if (restoreField(element, carried)) element.tell(null, HOW);
     for (const [id, operation] of session.pending) {
       if (operation.op === "write" && operation.tag === this.tag) this.wait(id);
     }

@@ -66,22 +66,22 @@ export class TandemNotice extends TandemElement {
   }
 
   #resumed({ recovered, anew, node, gap_ms }) {
-    const title = this.#shown?.title ?? `Gateway ${node} answers again`;
+    // A move was told just before, in the same breath; else it is the gateway that was here before.
+    const told = this.#shown?.fresh ? this.#shown : null;
+    const shown = told ?? {
+      kind: "moved", title: `Gateway ${node} answers again`, gap: gap_ms, at: Date.now(), work: KEPT,
+    };
+    const { contact, incident } = this.session.status ?? {};
     if (anew) {
-      this.#say({
-        ...(this.#shown ?? { kind: "moved", title, gap: gap_ms }),
-        work: "The gateway did not know this session any more, so it was opened anew with what "
-          + "this page had. Check the last thing that you did.",
-      });
+      shown.work = "The gateway did not know this session any more, so it was opened anew with what "
+        + "this page had. Check the last thing that you did.";
+      shown.contact ??= contact;
+      shown.incident ??= incident ?? undefined;
     } else if (!recovered) {
-      this.#say({
-        ...(this.#shown ?? { kind: "moved", title, gap: gap_ms }),
-        work: "Messages may have come and gone meanwhile; the list of alarms is complete again.",
-      });
-    } else if (gap_ms >= 500 && !(this.#shown?.kind === "moved" && this.#shown.fresh)) {
-      this.#say({ kind: "moved", title, gap: gap_ms, work: KEPT });
+      shown.work = "Messages may have come and gone meanwhile; the list of alarms is complete again.";
     }
-    if (this.#shown) this.#shown.fresh = false;
+    shown.fresh = false;
+    if (told || anew || !recovered || gap_ms >= NOTICE_MS) this.#say(shown);
   }
 
   #closed(why) {
@@ -110,8 +110,10 @@ export class TandemNotice extends TandemElement {
     const { session } = this;
     const { node, since, why } = this.#lost;
     const ms = performance.now() - since;
-    const work = session.pending.size
-      ? `${session.pending.size} of your entries wait in this page and are sent as soon as a gateway answers.`
+    const entries = session.pending.size;
+    const wait = entries === 1 ? "One of your entries waits" : `${entries} of your entries wait`;
+    const work = entries
+      ? `${wait} in this page, to be sent as soon as a gateway answers.`
       : "What you type and acknowledge now is kept in this page until a gateway answers.";
     const contact = session.status?.contact;
     return {
@@ -125,6 +127,8 @@ export class TandemNotice extends TandemElement {
   }
 }
 
+/** A shorter interruption by the same gateway is not worth a person's attention. */
+const NOTICE_MS = 500;
 const KEPT = "Your page, your entries and acknowledgements were kept.";
 
 function moved({ from, to, reason, gap_ms, incident, contact }) {
@@ -132,9 +136,14 @@ function moved({ from, to, reason, gap_ms, incident, contact }) {
     ? `Gateway ${to} took over from gateway ${from}`
     : `Gateway ${to} serves this page now`;
   return {
-    kind: "moved", title, reason, gap: gap_ms, incident, contact, work: KEPT, at: Date.now(),
+    kind: "moved", title, reason: named(reason, from), gap: gap_ms, incident, contact, work: KEPT, at: Date.now(),
     fresh: true,
   };
+}
+
+/** A gateway speaks of its peer; a person at a page knows it by its name. */
+function named(reason, from) {
+  return from ? reason.replace(/^(the )?peer\b/, `gateway ${from}`) : reason;
 }
 
 function lines({ reason, gap, work, incident, contact, at, closed }) {

@@ -30,7 +30,8 @@ export function paintTrend(canvas, style, view) {
   for (const mark of view.marks) gap(plot, mark);
   limits(plot);
   for (const one of view.series) line(plot, one);
-  for (const mark of view.marks) label(plot, mark);
+  const taken = [];
+  for (const mark of view.marks.toReversed()) label(plot, mark, taken);
   g.restore();
   if (view.pointer !== null && view.pointer > box.left && view.pointer < box.right) reading(plot);
 }
@@ -57,10 +58,11 @@ function colourOf(canvas, style, name) {
 function rangeOf({ series, since, range, limits }) {
   let [low, high] = [Infinity, -Infinity];
   for (const { times, values } of series) {
-    for (let i = times.length - 1; i >= 0 && times[i] >= since; i -= 1) {
-      if (Number.isNaN(values[i])) continue;
+    // The value that was in force when the window began belongs to it.
+    for (let i = times.length - 1; i >= 0; i -= 1) {
       if (values[i] < low) low = values[i];
       if (values[i] > high) high = values[i];
+      if (times[i] < since) break;
     }
   }
   for (const limit of limits) {
@@ -140,18 +142,25 @@ function gap({ g, box, x, colour }, { from, to }) {
   g.setLineDash([]);
 }
 
-function label({ g, box, x, colour }, { to, text }) {
+/** The newest mark's words are in the first row; older ones make room below. */
+function label({ g, box, x, colour }, { to, text }, taken) {
   const at = x(to);
   const wide = g.measureText(text).width;
   const left = at + wide + 14 > box.right ? at - wide - 8 : at + 6;
+  let row = 0;
+  while (taken.some((one) => one.row === row && left < one.right + 8 && one.left < left + wide + 8)) {
+    row += 1;
+  }
+  taken.push({ row, left, right: left + wide });
+  const top = box.top + 1 + row * 16;
   g.fillStyle = colour("--_panel");
   g.globalAlpha = 0.85;
-  g.fillRect(left - 3, box.top + 1, wide + 6, 15);
+  g.fillRect(left - 3, top, wide + 6, 15);
   g.globalAlpha = 1;
   g.fillStyle = colour("--_accent");
   g.textAlign = "left";
   g.textBaseline = "top";
-  g.fillText(text, left, box.top + 3);
+  g.fillText(text, left, top + 2);
 }
 
 function line({ g, x, y, colour, view }, { at, times, values }) {
@@ -189,7 +198,8 @@ function line({ g, x, y, colour, view }, { at, times, values }) {
   }
   const last = values.at(-1);
   flush();
-  if (view.hold && pen && !Number.isNaN(last)) g.lineTo(x(view.now), y(last));
+  // A value is in force until the next one, or until nobody could tell any more.
+  if (pen && !Number.isNaN(last) && view.held > times.at(-1)) g.lineTo(x(view.held), y(last));
   g.stroke();
 }
 

@@ -143,7 +143,7 @@ export class TandemTrend extends TandemElement {
       since,
       series: this.#series,
       marks: loss && this.session.stale ? [...this.#marks, loss] : this.#marks,
-      hold: !this.session.stale,
+      held: this.session.stale && loss ? loss.from : now,
       limits: [this.number("low"), this.number("high")].filter((limit) => limit !== undefined),
       range: [this.number("min"), this.number("max")],
       digits: this.number("digits", 1),

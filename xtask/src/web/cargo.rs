@@ -55,8 +55,7 @@ fn install_target(root: &Path) -> Result<(), Error> {
         return Ok(());
     }
     eprintln!("The target {TARGET} is missing: running `rustup target add {TARGET}`");
-    let added =
-        clean("rustup").current_dir(root).args(["target", "add", TARGET]).status();
+    let added = clean("rustup").current_dir(root).args(["target", "add", TARGET]).status();
     match added {
         Ok(status) if status.success() && has_target(root)? => Ok(()),
         Ok(_) | Err(_) => Err(Error::NoTarget { target: TARGET }),

@@ -1,0 +1,143 @@
+//! What a page says: how it starts, what an older page kept, what its user does.
+
+use serde_json::Value;
+use tandem_client::protocol::event::EventPosition;
+use tandem_client::protocol::failover::input::{PageState, Transfer};
+use tandem_client::protocol::session::{Operation, Request, SessionId, Token, WriteId};
+use tandem_client::protocol::time::SessionClock;
+use tandem_client::protocol::wire::session::Object;
+use tandem_client::{Options, Saved};
+
+use super::session::{maybe_term, tag_value};
+use super::{Fields, Malformed, Read};
+
+/// One text of a page, told apart by its `type`.
+#[derive(Debug)]
+pub(crate) enum FromPage {
+    /// `start`: a session is to begin.
+    Start(Start),
+    /// `saved`: with this it goes on.
+    Saved(Box<Saved>),
+    /// `operate`: the user does something.
+    Operate(Operation),
+}
+
+/// How a page starts its session; the fields are those of [`Options`].
+#[derive(Debug)]
+pub(crate) struct Start {
+    addresses: Vec<String>,
+    fixed: bool,
+    project: String,
+    page: String,
+    params: Object,
+    props: Object,
+    warm_watch: bool,
+    navigates: bool,
+}
+
+impl Start {
+    /// The machine's options.
+    pub(crate) fn options(self, resume: Option<Saved>, seed: u64) -> Options {
+        Options {
+            addresses: self.addresses,
+            fixed: self.fixed,
+            project: self.project,
+            page: self.page,
+            params: self.params,
+            props: self.props,
+            warm_watch: self.warm_watch,
+            navigates: self.navigates,
+            resume,
+            seed,
+        }
+    }
+}
+
+/// Reads one text.
+pub(crate) fn from_page(text: &str) -> Read<FromPage> {
+    let mut f = Fields::parse(text)?;
+    let kind = f.text("type")?;
+    Ok(match kind.as_str() {
+        "start" => FromPage::Start(start(f)?),
+        "saved" => FromPage::Saved(Box::new(saved(f)?)),
+        "operate" => FromPage::Operate(operation(f)?),
+        _ => return Err(Malformed("type")),
+    })
+}
+
+fn start(mut f: Fields) -> Read<Start> {
+    let mut addresses = Vec::new();
+    for value in f.values("addresses")? {
+        let Value::String(url) = value else { return Err(Malformed("addresses")) };
+        addresses.push(url);
+    }
+    Ok(Start {
+        addresses,
+        fixed: f.flag_or("fixed", false)?,
+        project: f.text("project")?,
+        page: f.text("page")?,
+        params: f.object("params")?,
+        props: f.object("props")?,
+        warm_watch: f.flag_or("warm_watch", true)?,
+        navigates: f.flag_or("navigates", true)?,
+    })
+}
+
+fn saved(mut f: Fields) -> Read<Saved> {
+    Ok(Saved {
+        session: SessionId(f.text("session")?),
+        token: Token(f.text("token")?),
+        nonce: f.maybe_text("nonce")?,
+        last_event: f.maybe_number("last_event")?.map(EventPosition),
+        next_id: WriteId(f.number("next_id")?),
+        open: f.list("open", request)?,
+        term: maybe_term(&mut f)?,
+        pair: f.maybe_name("pair")?,
+        node: f.maybe_name("node")?,
+        place: f.maybe_fields("place")?.map(place).transpose()?,
+        clock: f.maybe_number("clock")?.map(SessionClock),
+        transfer: f.maybe_fields("transfer")?.map(transfer).transpose()?,
+    })
+}
+
+fn request(mut f: Fields) -> Read<Request> {
+    Ok(Request {
+        id: WriteId(f.number("id")?),
+        floor: WriteId(f.number_or_zero("floor")?),
+        deadline: SessionClock(f.number("deadline")?),
+        resent: f.flag_or("resent", false)?,
+        operation: operation(f)?,
+    })
+}
+
+fn operation(mut f: Fields) -> Read<Operation> {
+    Ok(match f.text("op")?.as_str() {
+        "write" => Operation::Write {
+            tag: f.text("tag")?,
+            value: tag_value(f.any("value"))?.ok_or(Malformed("value"))?,
+        },
+        "ack" => Operation::Ack {
+            alarm: f.text("alarm")?,
+            raise: f.number("raise")?,
+            note: f.maybe_text("note")?,
+        },
+        "props" => Operation::Props { props: f.object("props")? },
+        "page" => Operation::Page { page: f.text("page")?, params: f.object("params")? },
+        _ => return Err(Malformed("op")),
+    })
+}
+
+fn place(mut f: Fields) -> Read<PageState> {
+    Ok(PageState { page: f.text("page")?, params: f.object("params")?, props: f.object("props")? })
+}
+
+fn transfer(mut f: Fields) -> Read<Transfer> {
+    Ok(Transfer {
+        from: f.maybe_name("from")?,
+        to: f.name("to")?,
+        reason: f.text("reason")?,
+        gap_ms: f.number("gap_ms")?,
+        incident: f.text("incident")?,
+        contact: f.text("contact")?,
+    })
+}
