@@ -28,7 +28,10 @@ struct Node {
 }
 
 fn settings() -> Items {
-    let wave = |wave: &str, period_ms| json!({ "path": wave, "kind": "simulator", "wave": wave, "period_ms": period_ms });
+    let wave = |wave: &str, period_ms| {
+        let kind = "simulator";
+        json!({ "path": wave, "kind": kind, "wave": wave, "period_ms": period_ms })
+    };
     let settings = json!({
         "tags": [
             wave("sine", 10), wave("ramp", 10), wave("square", 1000), wave("walk", 10_000),
@@ -135,7 +138,10 @@ async fn a_counter_goes_on_from_the_other_nodes_value() {
     let value = TagValue::Int(1_000);
     node.context.live.publish(&counter, Sample { value, quality: Quality::Stale, time: UnixMs(0) });
     node.permit(Duration::from_secs(3600));
-    let went_on = |node: &Node| matches!(node.get("counter"), Some(TagValue::Int(n)) if (1_001..1_500).contains(&n));
+    let went_on = |node: &Node| {
+        let count = node.get("counter").and_then(|value| value.as_f64());
+        count.is_some_and(|count| (1_001.0..1_500.0).contains(&count))
+    };
     node.until("it goes on", went_on).await;
 }
 
