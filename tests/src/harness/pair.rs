@@ -236,12 +236,21 @@ impl Pair {
     /// It did not come to be.
     pub async fn settles(&self) -> Result<&Node> {
         let what = format!("{}: one active, the other in sync", self.name);
-        until(&what, SETTLE_MAX, async || {
+        let active = until(&what, SETTLE_MAX, async || {
             let (a, b) = tokio::join!(self.master.status(), self.backup.status());
             match (&a, &b) {
                 (Ok(a), Ok(b)) if leads(a, b) => Ok(&self.master),
                 (Ok(a), Ok(b)) if leads(b, a) => Ok(&self.backup),
                 _ => Err(format!("a: {}\nb: {}", told(&a), told(&b))),
+            }
+        })
+        .await?;
+        // The project is in force only when it is durable on both.
+        until("the active node has tags", SETTLE_MAX, async || {
+            let reply = active.get("/data/api/v1/tags").await.map_err(|e| e.to_string())?;
+            match reply.json().pointer("/items/0") {
+                Some(_) => Ok(active),
+                None => Err(reply.text()),
             }
         })
         .await
@@ -296,6 +305,9 @@ pub fn leads(a: &Status, b: &Status) -> bool {
         && matches!(b.level, Level::Cold | Level::Warm)
         && a.peer.as_ref().is_some_and(|peer| peer.connected && peer.in_sync)
         && b.peer.as_ref().is_some_and(|peer| peer.connected)
+        // A name of the system means that the config is here, and there.
+        && !a.system.is_empty()
+        && a.system == b.system
 }
 
 fn told(status: &Result<Status>) -> String {

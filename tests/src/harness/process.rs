@@ -17,6 +17,9 @@ use super::log::Log;
 use super::wait::until;
 use super::{Error, Result};
 
+/// A stop signal has reached every thread by then.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
 /// A running (or ended) child process.
 #[derive(Debug)]
 pub struct Process {
@@ -103,12 +106,28 @@ impl Process {
         self.signal(Signal::KILL)
     }
 
-    /// SIGSTOP: TCP stays up, nothing runs.
+    /// SIGSTOP: TCP stays up, nothing runs. Returns when every thread stands still.
     ///
     /// # Errors
     /// It does not run.
     pub fn freeze(&self) -> Result {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        let end = std::time::Instant::now() + STOP_MAX;
+        while !self.stands_still() && std::time::Instant::now() < end {
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Whether all threads are stopped; true where the system does not tell.
+    fn stands_still(&self) -> bool {
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{}/task", self.pid())) else {
+            return true;
+        };
+        tasks.flatten().all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T"))
+        })
     }
 
     /// SIGCONT.

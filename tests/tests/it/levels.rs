@@ -116,8 +116,8 @@ async fn peer_dies_in_join_wait() -> Result {
     let pair = Pair::named("peer_dies_in_join_wait").join_wait_ms(120_000).start().await?;
     assert_eq!(pair.settles().await?.id(), "a");
     // Both start anew; the moment that B has heard A, A dies.
-    pair.master().kill().await?;
     pair.backup().kill().await?;
+    pair.master().kill().await?;
     pair.backup().start().await?;
     pair.master().start().await?;
     pair.backup().becomes_standby().await?;
