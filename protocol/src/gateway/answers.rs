@@ -30,7 +30,7 @@ pub(super) struct Answers {
     config: Waiting,
     kept: Waiting,
     /// Requests that came while the permit had run out.
-    held: VecDeque<(RequestTicket, Request)>,
+    held: VecDeque<(Instant, RequestTicket, Request)>,
     /// When an operator was last answered alone.
     alone_at: Option<Instant>,
     alone_before_start_ms: Option<u64>,
@@ -160,7 +160,7 @@ impl Gateway {
             LevelState::Active(_) => match self.may_act() {
                 Some(activation) => activation,
                 None => {
-                    self.answers.held.push_back((ticket, request));
+                    self.answers.held.push_back((self.now, ticket, request));
                     return;
                 }
             },
@@ -354,7 +354,7 @@ impl Gateway {
         let kept = self.answers.of(Kind::Kept);
         let waiting: Vec<RequestTicket> = kept.answers.drain(..).map(|p| p.ticket).collect();
         let unshown: Vec<Update> = kept.unshown.drain(..).collect();
-        let held: Vec<RequestTicket> = self.answers.held.drain(..).map(|(t, _)| t).collect();
+        let held: Vec<RequestTicket> = self.answers.held.drain(..).map(|(_, t, _)| t).collect();
         for ticket in waiting.into_iter().chain(held) {
             self.answer(ticket, Answer::Standby);
         }
@@ -365,10 +365,14 @@ impl Gateway {
         self.answers.alone_marked = false;
     }
 
-    /// The permit is back: what was held runs in its order.
+    /// The permit is back: what was held runs in its order, unless its deadline has passed.
     pub(super) fn run_held(&mut self) {
         let held = std::mem::take(&mut self.answers.held);
-        for (ticket, request) in held {
+        for (since, ticket, mut request) in held {
+            if let Request::Operate { clock, .. } = &mut request {
+                let waited = u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX);
+                clock.0 = clock.0.saturating_add(waited);
+            }
             self.request_kept(ticket, request);
         }
     }

@@ -308,6 +308,7 @@ impl Gateway {
         self.give_permit();
         self.say_took();
         self.heartbeat();
+        self.run_held();
     }
 
     fn retaken(&mut self, activation: Activation, reason: TakeReason) {
