@@ -5,6 +5,8 @@
 //! the whole machine. Here a message is parsed once into a tree, and its fields are taken out by
 //! name. The tests hold this reading to serde's: what the protocol writes is read back as it was.
 
+#[macro_use]
+mod words;
 mod page;
 mod session;
 #[cfg(test)]
@@ -32,125 +34,178 @@ impl Malformed {
 
 type Read<T> = Result<T, Malformed>;
 
-/// The fields of an object that are not taken yet.
-struct Fields(Object);
+/// The fields of an object that are not taken yet. What is wrong with one is remembered and said
+/// at the end: a way out after each field would double the code.
+struct Fields {
+    object: Object,
+    wrong: Option<&'static str>,
+}
 
 impl Fields {
+    fn new(object: Object) -> Fields {
+        Fields { object, wrong: None }
+    }
+
     fn parse(text: &str) -> Read<Fields> {
         match serde_json::from_str(text) {
-            Ok(Value::Object(object)) => Ok(Fields(object)),
+            Ok(Value::Object(object)) => Ok(Fields::new(object)),
             Ok(_) | Err(_) => Err(Malformed("")),
         }
     }
 
+    /// What was made of the fields, unless one of them was wrong.
+    fn done<T>(self, made: T) -> Read<T> {
+        match self.wrong {
+            None => Ok(made),
+            Some(name) => Err(Malformed(name)),
+        }
+    }
+
+    /// Remembers the first field that is wrong.
+    fn wrong(&mut self, name: &'static str) {
+        self.wrong.get_or_insert(name);
+    }
+
     /// A field as it is; null where there is none.
     fn any(&mut self, name: &'static str) -> Value {
-        self.0.get_mut(name).map(Value::take).unwrap_or_default()
+        self.object.get_mut(name).map(Value::take).unwrap_or_default()
     }
 
     /// A text that may be missing.
-    fn maybe_text(&mut self, name: &'static str) -> Read<Option<String>> {
+    fn maybe_text(&mut self, name: &'static str) -> Option<String> {
         match self.any(name) {
-            Value::Null => Ok(None),
-            Value::String(text) => Ok(Some(text)),
-            _ => Err(Malformed(name)),
+            Value::Null => None,
+            Value::String(text) => Some(text),
+            _ => {
+                self.wrong(name);
+                None
+            }
         }
     }
 
-    fn text(&mut self, name: &'static str) -> Read<String> {
-        self.maybe_text(name)?.ok_or(Malformed(name))
+    fn text(&mut self, name: &'static str) -> String {
+        match self.maybe_text(name) {
+            Some(text) => text,
+            None => {
+                self.wrong(name);
+                String::new()
+            }
+        }
     }
 
     /// A text that is empty where it is missing.
-    fn text_or_empty(&mut self, name: &'static str) -> Read<String> {
-        Ok(self.maybe_text(name)?.unwrap_or_default())
+    fn text_or_empty(&mut self, name: &'static str) -> String {
+        self.maybe_text(name).unwrap_or_default()
     }
 
     /// A whole number that may be missing.
-    fn maybe_number(&mut self, name: &'static str) -> Read<Option<u64>> {
+    fn maybe_number(&mut self, name: &'static str) -> Option<u64> {
+        let value = self.any(name);
+        let number = value.as_u64();
+        if number.is_none() && !value.is_null() {
+            self.wrong(name);
+        }
+        number
+    }
+
+    fn number(&mut self, name: &'static str) -> u64 {
+        let number = self.maybe_number(name);
+        if number.is_none() {
+            self.wrong(name);
+        }
+        number.unwrap_or_default()
+    }
+
+    fn number_or_zero(&mut self, name: &'static str) -> u64 {
+        self.maybe_number(name).unwrap_or_default()
+    }
+
+    fn flag_or(&mut self, name: &'static str, otherwise: bool) -> bool {
         match self.any(name) {
-            Value::Null => Ok(None),
-            value => value.as_u64().map(Some).ok_or(Malformed(name)),
+            Value::Null => otherwise,
+            Value::Bool(flag) => flag,
+            _ => {
+                self.wrong(name);
+                otherwise
+            }
         }
     }
 
-    fn number(&mut self, name: &'static str) -> Read<u64> {
-        self.maybe_number(name)?.ok_or(Malformed(name))
-    }
-
-    fn number_or_zero(&mut self, name: &'static str) -> Read<u64> {
-        Ok(self.maybe_number(name)?.unwrap_or_default())
-    }
-
-    fn flag_or(&mut self, name: &'static str, otherwise: bool) -> Read<bool> {
+    fn flag(&mut self, name: &'static str) -> bool {
         match self.any(name) {
-            Value::Null => Ok(otherwise),
-            Value::Bool(flag) => Ok(flag),
-            _ => Err(Malformed(name)),
+            Value::Bool(flag) => flag,
+            _ => {
+                self.wrong(name);
+                false
+            }
         }
     }
 
-    fn flag(&mut self, name: &'static str) -> Read<bool> {
+    /// An object that may be missing.
+    fn maybe_object(&mut self, name: &'static str) -> Option<Object> {
         match self.any(name) {
-            Value::Bool(flag) => Ok(flag),
-            _ => Err(Malformed(name)),
+            Value::Null => None,
+            Value::Object(object) => Some(object),
+            _ => {
+                self.wrong(name);
+                None
+            }
         }
     }
 
     /// An object; an empty one where it is missing.
-    fn object(&mut self, name: &'static str) -> Read<Object> {
-        match self.any(name) {
-            Value::Null => Ok(Object::new()),
-            Value::Object(object) => Ok(object),
-            _ => Err(Malformed(name)),
-        }
+    fn object(&mut self, name: &'static str) -> Object {
+        self.maybe_object(name).unwrap_or_default()
     }
 
-    /// The fields of an object that may be missing.
-    fn maybe_fields(&mut self, name: &'static str) -> Read<Option<Fields>> {
-        match self.any(name) {
-            Value::Null => Ok(None),
-            Value::Object(object) => Ok(Some(Fields(object))),
-            _ => Err(Malformed(name)),
-        }
+    /// The fields of an object that may be missing, read by `read`.
+    fn maybe<T>(&mut self, name: &'static str, read: fn(Fields) -> Read<T>) -> Read<Option<T>> {
+        self.maybe_object(name).map(|object| read(Fields::new(object))).transpose()
     }
 
+    /// The fields of an object.
     fn fields(&mut self, name: &'static str) -> Read<Fields> {
-        self.maybe_fields(name)?.ok_or(Malformed(name))
+        self.maybe_object(name).map(Fields::new).ok_or(Malformed(name))
     }
 
     /// A list of objects, each read by `read`; an empty one where it is missing.
     fn list<T>(&mut self, name: &'static str, read: fn(Fields) -> Read<T>) -> Read<Vec<T>> {
         let mut list = Vec::new();
-        for value in self.values(name)? {
+        for value in self.values(name) {
             let Value::Object(object) = value else { return Err(Malformed(name)) };
-            list.push(read(Fields(object))?);
+            list.push(read(Fields::new(object))?);
         }
         Ok(list)
     }
 
-    fn values(&mut self, name: &'static str) -> Read<Vec<Value>> {
+    fn values(&mut self, name: &'static str) -> Vec<Value> {
         match self.any(name) {
-            Value::Null => Ok(Vec::new()),
-            Value::Array(values) => Ok(values),
-            _ => Err(Malformed(name)),
+            Value::Null => Vec::new(),
+            Value::Array(values) => values,
+            _ => {
+                self.wrong(name);
+                Vec::new()
+            }
         }
     }
 
-    /// A word of a closed list.
-    fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Read<T> {
-        let text = self.text(name)?;
-        let found = words.iter().find(|(word, _)| *word == text);
-        found.map(|(_, value)| *value).ok_or(Malformed(name))
+    /// A word of a closed list: its place there; the first one where it is wrong.
+    fn place(&mut self, name: &'static str, words: &[&str]) -> usize {
+        let text = self.text(name);
+        let place = words.iter().position(|word| *word == text);
+        if place.is_none() {
+            self.wrong(name);
+        }
+        place.unwrap_or_default()
     }
 
     /// A name, such as a node's id.
     fn name<T: TryFrom<String>>(&mut self, name: &'static str) -> Read<T> {
-        self.text(name)?.try_into().map_err(|_| Malformed(name))
+        self.text(name).try_into().map_err(|_| Malformed(name))
     }
 
     fn maybe_name<T: TryFrom<String>>(&mut self, name: &'static str) -> Read<Option<T>> {
-        let text = self.maybe_text(name)?;
+        let text = self.maybe_text(name);
         text.map(|text| text.try_into().map_err(|_| Malformed(name))).transpose()
     }
 }

@@ -8,7 +8,7 @@ use tandem_client::protocol::time::SessionClock;
 use tandem_client::protocol::wire::session::Object;
 use tandem_client::{Options, Saved};
 
-use super::session::{maybe_term, tag_value};
+use super::session::{tag_value, term};
 use super::{Fields, Malformed, Read};
 
 /// One text of a page, told apart by its `type`.
@@ -56,7 +56,7 @@ impl Start {
 /// Reads one text.
 pub(crate) fn from_page(text: &str) -> Read<FromPage> {
     let mut f = Fields::parse(text)?;
-    let kind = f.text("type")?;
+    let kind = f.text("type");
     Ok(match kind.as_str() {
         "start" => FromPage::Start(start(f)?),
         "saved" => FromPage::Saved(Box::new(saved(f)?)),
@@ -67,77 +67,87 @@ pub(crate) fn from_page(text: &str) -> Read<FromPage> {
 
 fn start(mut f: Fields) -> Read<Start> {
     let mut addresses = Vec::new();
-    for value in f.values("addresses")? {
+    for value in f.values("addresses") {
         let Value::String(url) = value else { return Err(Malformed("addresses")) };
         addresses.push(url);
     }
-    Ok(Start {
+    let made = Start {
         addresses,
-        fixed: f.flag_or("fixed", false)?,
-        project: f.text("project")?,
-        page: f.text("page")?,
-        params: f.object("params")?,
-        props: f.object("props")?,
-        warm_watch: f.flag_or("warm_watch", true)?,
-        navigates: f.flag_or("navigates", true)?,
-    })
+        fixed: f.flag_or("fixed", false),
+        project: f.text("project"),
+        page: f.text("page"),
+        params: f.object("params"),
+        props: f.object("props"),
+        warm_watch: f.flag_or("warm_watch", true),
+        navigates: f.flag_or("navigates", true),
+    };
+    f.done(made)
 }
 
 fn saved(mut f: Fields) -> Read<Saved> {
-    Ok(Saved {
-        session: SessionId(f.text("session")?),
-        token: Token(f.text("token")?),
-        nonce: f.maybe_text("nonce")?,
-        last_event: f.maybe_number("last_event")?.map(EventPosition),
-        next_id: WriteId(f.number("next_id")?),
-        open: f.list("open", request)?,
-        term: maybe_term(&mut f)?,
-        pair: f.maybe_name("pair")?,
-        node: f.maybe_name("node")?,
-        place: f.maybe_fields("place")?.map(place).transpose()?,
-        clock: f.maybe_number("clock")?.map(SessionClock),
-        transfer: f.maybe_fields("transfer")?.map(transfer).transpose()?,
-    })
+    let (pair, node) = (f.maybe_name("pair")?, f.maybe_name("node")?);
+    let (term, place) = (f.maybe("term", term)?, f.maybe("place", place)?);
+    let transfer = f.maybe("transfer", transfer)?;
+    let open = f.list("open", request)?;
+    let made = Saved {
+        session: SessionId(f.text("session")),
+        token: Token(f.text("token")),
+        nonce: f.maybe_text("nonce"),
+        last_event: f.maybe_number("last_event").map(EventPosition),
+        next_id: WriteId(f.number("next_id")),
+        open,
+        term,
+        pair,
+        node,
+        place,
+        clock: f.maybe_number("clock").map(SessionClock),
+        transfer,
+    };
+    f.done(made)
 }
 
 fn request(mut f: Fields) -> Read<Request> {
-    Ok(Request {
-        id: WriteId(f.number("id")?),
-        floor: WriteId(f.number_or_zero("floor")?),
-        deadline: SessionClock(f.number("deadline")?),
-        resent: f.flag_or("resent", false)?,
-        operation: operation(f)?,
-    })
+    let id = WriteId(f.number("id"));
+    let floor = WriteId(f.number_or_zero("floor"));
+    let deadline = SessionClock(f.number("deadline"));
+    let resent = f.flag_or("resent", false);
+    Ok(Request { operation: operation(f)?, id, floor, deadline, resent })
 }
 
+/// The last fields of what it is a part of: what was wrong before is said here.
 fn operation(mut f: Fields) -> Read<Operation> {
-    Ok(match f.text("op")?.as_str() {
-        "write" => Operation::Write {
-            tag: f.text("tag")?,
-            value: tag_value(f.any("value"))?.ok_or(Malformed("value"))?,
-        },
+    let op = f.text("op");
+    let made = match op.as_str() {
+        "write" => {
+            let value = tag_value(f.any("value"))?.ok_or(Malformed("value"))?;
+            Operation::Write { tag: f.text("tag"), value }
+        }
         "ack" => Operation::Ack {
-            alarm: f.text("alarm")?,
-            raise: f.number("raise")?,
-            note: f.maybe_text("note")?,
+            alarm: f.text("alarm"),
+            raise: f.number("raise"),
+            note: f.maybe_text("note"),
         },
-        "props" => Operation::Props { props: f.object("props")? },
-        "page" => Operation::Page { page: f.text("page")?, params: f.object("params")? },
+        "props" => Operation::Props { props: f.object("props") },
+        "page" => Operation::Page { page: f.text("page"), params: f.object("params") },
         _ => return Err(Malformed("op")),
-    })
+    };
+    f.done(made)
 }
 
 fn place(mut f: Fields) -> Read<PageState> {
-    Ok(PageState { page: f.text("page")?, params: f.object("params")?, props: f.object("props")? })
+    let made =
+        PageState { page: f.text("page"), params: f.object("params"), props: f.object("props") };
+    f.done(made)
 }
 
 fn transfer(mut f: Fields) -> Read<Transfer> {
-    Ok(Transfer {
+    let made = Transfer {
         from: f.maybe_name("from")?,
         to: f.name("to")?,
-        reason: f.text("reason")?,
-        gap_ms: f.number("gap_ms")?,
-        incident: f.text("incident")?,
-        contact: f.text("contact")?,
-    })
+        reason: f.text("reason"),
+        gap_ms: f.number("gap_ms"),
+        incident: f.text("incident"),
+        contact: f.text("contact"),
+    };
+    f.done(made)
 }

@@ -13,142 +13,128 @@ use tandem_client::protocol::wire::session::{Bound, CloseReason, ServerMessage, 
 
 use super::{Fields, Malformed, Read};
 
-const LEVELS: [(&str, Level); 4] = [
-    ("Undecided", Level::Undecided),
-    ("Cold", Level::Cold),
-    ("Warm", Level::Warm),
-    ("Active", Level::Active),
-];
-const ROLES: [(&str, Role); 3] =
-    [("Independent", Role::Independent), ("Master", Role::Master), ("Backup", Role::Backup)];
-const SYNC_STATES: [(&str, SyncState); 5] = [
-    ("Good", SyncState::Good),
-    ("OutOfDate", SyncState::OutOfDate),
-    ("Synchronizing", SyncState::Synchronizing),
-    ("Incompatible", SyncState::Incompatible),
-    ("Unknown", SyncState::Unknown),
-];
-const QUALITIES: [(&str, Quality); 3] =
-    [("good", Quality::Good), ("stale", Quality::Stale), ("bad", Quality::Bad)];
-const PRIORITIES: [(&str, Priority); 4] = [
-    ("low", Priority::Low),
-    ("medium", Priority::Medium),
-    ("high", Priority::High),
-    ("critical", Priority::Critical),
-];
-const SEVERITIES: [(&str, Severity); 3] =
-    [("info", Severity::Info), ("warning", Severity::Warning), ("error", Severity::Error)];
-const CLOSE_REASONS: [(&str, CloseReason); 10] = [
-    ("malformed", CloseReason::Malformed),
-    ("oversized", CloseReason::Oversized),
-    ("unexpected", CloseReason::Unexpected),
-    ("limit", CloseReason::Limit),
-    ("bad_token", CloseReason::BadToken),
-    ("slow", CloseReason::Slow),
-    ("replaced", CloseReason::Replaced),
-    ("ended", CloseReason::Ended),
-    ("stopping", CloseReason::Stopping),
-    ("no_such_page", CloseReason::NoSuchPage),
-];
+words!(level, Level:
+    "Undecided" => Undecided, "Cold" => Cold, "Warm" => Warm, "Active" => Active);
+words!(role, Role: "Independent" => Independent, "Master" => Master, "Backup" => Backup);
+words!(sync_state, SyncState:
+    "Good" => Good, "OutOfDate" => OutOfDate, "Synchronizing" => Synchronizing,
+    "Incompatible" => Incompatible, "Unknown" => Unknown);
+words!(quality, Quality: "good" => Good, "stale" => Stale, "bad" => Bad);
+words!(priority, Priority:
+    "low" => Low, "medium" => Medium, "high" => High, "critical" => Critical);
+words!(severity, Severity: "info" => Info, "warning" => Warning, "error" => Error);
+words!(close_reason, CloseReason:
+    "malformed" => Malformed, "oversized" => Oversized, "unexpected" => Unexpected,
+    "limit" => Limit, "bad_token" => BadToken, "slow" => Slow, "replaced" => Replaced,
+    "ended" => Ended, "stopping" => Stopping, "no_such_page" => NoSuchPage);
 
 /// Reads one message.
 pub(crate) fn server_message(text: &str) -> Read<ServerMessage> {
     let mut f = Fields::parse(text)?;
-    let kind = f.text("type")?;
-    Ok(match kind.as_str() {
-        "opened" => ServerMessage::Opened(bound(f)?),
-        "resumed" => ServerMessage::Resumed {
-            recovered: f.flag("recovered")?,
-            highest: WriteId(f.number("highest")?),
-            bound: bound(f)?,
-        },
-        "standby" => ServerMessage::Standby {
-            via_proxy: f.flag_or("via_proxy", false)?,
-            status: Box::new(status(f.fields("status")?)?),
-        },
+    let kind = f.text("type");
+    let message = match kind.as_str() {
+        "opened" => return Ok(ServerMessage::Opened(bound(f)?)),
+        "resumed" => {
+            let recovered = f.flag("recovered");
+            let highest = WriteId(f.number("highest"));
+            return Ok(ServerMessage::Resumed { recovered, highest, bound: bound(f)? });
+        }
+        "standby" => {
+            let status = Box::new(status(f.fields("status")?)?);
+            ServerMessage::Standby { status, via_proxy: f.flag_or("via_proxy", false) }
+        }
         "active" => ServerMessage::Active { status: Box::new(status(f.fields("status")?)?) },
-        "pong" => ServerMessage::Pong {
-            n: f.number("n")?,
-            level: f.word("level", &LEVELS)?,
-            term: maybe_term(&mut f)?,
-            clock: SessionClock(f.number("clock")?),
-        },
+        "pong" => {
+            let term = f.maybe("term", term)?;
+            let clock = SessionClock(f.number("clock"));
+            ServerMessage::Pong { n: f.number("n"), level: level(&mut f, "level"), term, clock }
+        }
         "values" => ServerMessage::Values { values: f.list("values", tag_update)? },
         "events" => ServerMessage::Events { events: f.list("events", kept_event)? },
-        "outcome" => ServerMessage::Outcome {
-            id: WriteId(f.number("id")?),
-            copies: f.number_or_zero("copies")?.try_into().map_err(|_| Malformed("copies"))?,
-            outcome: outcome(f)?,
-        },
-        "moved" => ServerMessage::Moved {
-            node: f.name("node")?,
-            term: maybe_term(&mut f)?,
-            reason: f.text("reason")?,
-        },
+        "outcome" => {
+            let id = WriteId(f.number("id"));
+            let copies = u8::try_from(f.number_or_zero("copies"));
+            let copies = copies.map_err(|_| Malformed("copies"))?;
+            ServerMessage::Outcome { id, copies, outcome: outcome(&mut f) }
+        }
+        "moved" => {
+            let (node, term) = (f.name("node")?, f.maybe("term", term)?);
+            ServerMessage::Moved { node, term, reason: f.text("reason") }
+        }
         "replaced" => ServerMessage::Replaced,
-        "forgotten" => ServerMessage::Forgotten { session: SessionId(f.text("session")?) },
+        "forgotten" => ServerMessage::Forgotten { session: SessionId(f.text("session")) },
         "unbound" => ServerMessage::Unbound,
-        "closing" => ServerMessage::Closing {
-            reason: f.word("reason", &CLOSE_REASONS)?,
-            detail: f.text_or_empty("detail")?,
-        },
+        "closing" => {
+            let detail = f.text_or_empty("detail");
+            ServerMessage::Closing { reason: close_reason(&mut f, "reason"), detail }
+        }
         _ => return Err(Malformed("type")),
-    })
+    };
+    f.done(message)
 }
 
 fn bound(mut f: Fields) -> Read<Bound> {
-    Ok(Bound {
-        session: SessionId(f.text("session")?),
-        token: Token(f.text("token")?),
-        handover: f.maybe_text("handover")?.map(Token),
-        project: f.text("project")?,
-        page: f.text("page")?,
-        params: f.object("params")?,
-        props: f.object("props")?,
-        alarms: f.list("alarms", alarm)?,
-        last_event: EventPosition(f.number_or_zero("last_event")?),
-        clock: SessionClock(f.number("clock")?),
-        status: Box::new(status(f.fields("status")?)?),
-        via_proxy: f.flag_or("via_proxy", false)?,
-    })
+    let status = Box::new(status(f.fields("status")?)?);
+    let alarms = f.list("alarms", alarm)?;
+    let made = Bound {
+        session: SessionId(f.text("session")),
+        token: Token(f.text("token")),
+        handover: f.maybe_text("handover").map(Token),
+        project: f.text("project"),
+        page: f.text("page"),
+        params: f.object("params"),
+        props: f.object("props"),
+        alarms,
+        last_event: EventPosition(f.number_or_zero("last_event")),
+        clock: SessionClock(f.number("clock")),
+        status,
+        via_proxy: f.flag_or("via_proxy", false),
+    };
+    f.done(made)
 }
 
 fn status(mut f: Fields) -> Read<Status> {
-    Ok(Status {
-        pair: f.maybe_name("pair")?,
-        node: f.name("node")?,
-        boot: BootId(f.number("boot")?),
-        role: f.word("role", &ROLES)?,
-        level: f.word("level", &LEVELS)?,
-        fenced: f.flag_or("fenced", false)?,
-        term: maybe_term(&mut f)?,
-        sync: f.word("sync", &SYNC_STATES)?,
-        peer: f.maybe_fields("peer")?.map(peer).transpose()?,
-        addresses: f.list("addresses", address)?,
-        system: f.text_or_empty("system")?,
-        contact: f.text_or_empty("contact")?,
-        reason: f.text_or_empty("reason")?,
-        incident: f.maybe_text("incident")?,
-        version: f.text_or_empty("version")?,
-    })
+    let (pair, node) = (f.maybe_name("pair")?, f.name("node")?);
+    let (term, peer) = (f.maybe("term", term)?, f.maybe("peer", peer)?);
+    let addresses = f.list("addresses", address)?;
+    let made = Status {
+        pair,
+        node,
+        boot: BootId(f.number("boot")),
+        role: role(&mut f, "role"),
+        level: level(&mut f, "level"),
+        fenced: f.flag_or("fenced", false),
+        term,
+        sync: sync_state(&mut f, "sync"),
+        peer,
+        addresses,
+        system: f.text_or_empty("system"),
+        contact: f.text_or_empty("contact"),
+        reason: f.text_or_empty("reason"),
+        incident: f.maybe_text("incident"),
+        version: f.text_or_empty("version"),
+    };
+    f.done(made)
 }
 
 fn peer(mut f: Fields) -> Read<PeerStatus> {
-    Ok(PeerStatus {
+    let made = PeerStatus {
         node: f.maybe_name("node")?,
-        connected: f.flag("connected")?,
-        level: f.word("level", &LEVELS)?,
-        in_sync: f.flag("in_sync")?,
-    })
+        connected: f.flag("connected"),
+        level: level(&mut f, "level"),
+        in_sync: f.flag("in_sync"),
+    };
+    f.done(made)
 }
 
 fn address(mut f: Fields) -> Read<NodeAddress> {
-    Ok(NodeAddress { node: f.name("node")?, url: f.text("url")? })
+    let made = NodeAddress { node: f.name("node")?, url: f.text("url") };
+    f.done(made)
 }
 
-pub(super) fn maybe_term(f: &mut Fields) -> Read<Option<Term>> {
-    let Some(mut f) = f.maybe_fields("term")? else { return Ok(None) };
-    Ok(Some(Term { counter: f.number("counter")?, node: f.name("node")? }))
+pub(super) fn term(mut f: Fields) -> Read<Term> {
+    let made = Term { node: f.name("node")?, counter: f.number("counter") };
+    f.done(made)
 }
 
 /// A value as JSON carries it; a whole number is one, however it came about.
@@ -167,51 +153,54 @@ pub(super) fn tag_value(value: Value) -> Read<Option<TagValue>> {
 }
 
 fn tag_update(mut f: Fields) -> Read<TagUpdate> {
-    Ok(TagUpdate {
-        tag: f.text("tag")?,
-        value: tag_value(f.any("value"))?,
-        quality: f.word("quality", &QUALITIES)?,
-        time: UnixMs(f.number("time")?),
-    })
+    let value = tag_value(f.any("value"))?;
+    let made = TagUpdate {
+        tag: f.text("tag"),
+        value,
+        quality: quality(&mut f, "quality"),
+        time: UnixMs(f.number("time")),
+    };
+    f.done(made)
 }
 
 fn kept_event(mut f: Fields) -> Read<KeptEvent> {
-    let kind = f.text("kind")?;
-    Ok(KeptEvent {
-        position: EventPosition(f.number("position")?),
-        time: UnixMs(f.number("time")?),
-        what: match kind.as_str() {
-            "alarm" => What::Alarm { alarm: alarm(f.fields("alarm")?)? },
-            "notice" => What::Notice {
-                severity: f.word("severity", &SEVERITIES)?,
-                text: f.text("text")?,
-                incident: f.maybe_text("incident")?,
-            },
-            _ => return Err(Malformed("kind")),
+    let kind = f.text("kind");
+    let what = match kind.as_str() {
+        "alarm" => What::Alarm { alarm: alarm(f.fields("alarm")?)? },
+        "notice" => What::Notice {
+            severity: severity(&mut f, "severity"),
+            text: f.text("text"),
+            incident: f.maybe_text("incident"),
         },
-    })
+        _ => return Err(Malformed("kind")),
+    };
+    let position = EventPosition(f.number("position"));
+    let made = KeptEvent { position, time: UnixMs(f.number("time")), what };
+    f.done(made)
 }
 
 fn alarm(mut f: Fields) -> Read<AlarmState> {
-    Ok(AlarmState {
-        name: f.text("name")?,
-        raised: f.flag("raised")?,
-        acked: f.flag("acked")?,
-        raise: f.number("raise")?,
-        since: UnixMs(f.number("since")?),
-        acked_by: f.maybe_text("acked_by")?,
-        note: f.maybe_text("note")?,
-        priority: f.word("priority", &PRIORITIES)?,
-        text: f.text("text")?,
-    })
+    let made = AlarmState {
+        name: f.text("name"),
+        raised: f.flag("raised"),
+        acked: f.flag("acked"),
+        raise: f.number("raise"),
+        since: UnixMs(f.number("since")),
+        acked_by: f.maybe_text("acked_by"),
+        note: f.maybe_text("note"),
+        priority: priority(&mut f, "priority"),
+        text: f.text("text"),
+    };
+    f.done(made)
 }
 
-fn outcome(mut f: Fields) -> Read<Outcome> {
-    Ok(match f.text("outcome")?.as_str() {
-        "applied" => Outcome::Applied,
-        "rejected" => Outcome::Rejected { reason: f.text("reason")? },
-        "expired" => Outcome::Expired,
-        "unknown" => Outcome::Unknown,
-        _ => return Err(Malformed("outcome")),
-    })
+fn outcome(f: &mut Fields) -> Outcome {
+    match f.text("outcome").as_str() {
+        "applied" => return Outcome::Applied,
+        "rejected" => return Outcome::Rejected { reason: f.text("reason") },
+        "expired" => return Outcome::Expired,
+        "unknown" => {}
+        _ => f.wrong("outcome"),
+    }
+    Outcome::Unknown
 }

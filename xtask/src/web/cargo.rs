@@ -42,12 +42,29 @@ pub(super) fn build(root: &Path) -> Result<PathBuf, Error> {
         .args(["build", "--quiet", "--profile", PROFILE, "-p", "tandem-wasm", "--lib"])
         .args(["--target", TARGET, "--target-dir"])
         .arg(&target_dir)
+        .env("CARGO_ENCODED_RUSTFLAGS", short_paths(root))
         .status()
         .map_err(|source| Error::Start { program: "cargo".to_owned(), source })?;
     if !done.success() {
         return Err(Error::Failed { what: "compiling tandem-wasm for the browser".to_owned() });
     }
     Ok(target_dir.join(TARGET).join(PROFILE).join("tandem_wasm.wasm"))
+}
+
+/// Paths in messages begin at the sources: a page tells nobody where it was built, and loads less.
+fn short_paths(root: &Path) -> OsString {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    let mut flags = OsString::from("--remap-path-prefix=");
+    flags.push(root);
+    flags.push("=");
+    if let Some(home) = home {
+        // The unit separator is cargo's between encoded flags.
+        flags.push("\u{1f}--remap-path-prefix=");
+        flags.push(home.join("registry").join("src"));
+        flags.push("=");
+    }
+    flags
 }
 
 fn install_target(root: &Path) -> Result<(), Error> {

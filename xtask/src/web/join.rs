@@ -1,7 +1,8 @@
 //! Joins the scripts of `wasm/js` and the glue into one module, so that a page loads one script.
 //!
-//! Each file becomes a function that is run once and returns what it exports; nothing but the
-//! lines of import and export is touched, and a form that is not known is an error.
+//! Each file becomes a function that is run once and returns what it exports. Only the lines of
+//! import and export are changed; lines that are comments and indents are left out. A form that is
+//! not known is an error.
 
 use std::fmt::Write;
 use std::fs;
@@ -79,8 +80,11 @@ struct Module {
 impl Module {
     fn read(file: &str, text: &str) -> Result<Module, Error> {
         let mut module = Module::default();
+        let mut in_comment = false;
         for line in text.lines() {
-            if line.starts_with("import") {
+            if in_comment || line.trim_start().starts_with("/**") {
+                in_comment = !line.trim_end().ends_with("*/");
+            } else if line.starts_with("import") {
                 module.import(file, line)?;
             } else if let Some(rest) = line.strip_prefix("export ") {
                 module.export(file, rest)?;
@@ -164,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_module_becomes_a_function() {
-        let text = "import { a } from \"../b.js\";\n// why\nexport class C {\n  d = a;\n}\n";
+        let text = "import { a } from \"../b.js\";\n// why\n/** What\n * it is. */\nexport class \
+                    C {\n  d = a;\n}\n";
         let module = Module::read("elements/c.js", text).unwrap();
         let mut bundle = String::new();
         module.write("elements/c.js", &mut bundle);
