@@ -71,12 +71,10 @@ export class TandemNotice extends TandemElement {
     const shown = told ?? {
       kind: "moved", title: `Gateway ${node} answers again`, gap: gap_ms, at: Date.now(), work: KEPT,
     };
-    const { contact, incident } = this.session.status ?? {};
     if (anew) {
-      shown.work = "The gateway did not know this session any more, so it was opened anew with what "
-        + "this page had. Check the last thing that you did.";
-      shown.contact ??= contact;
-      shown.incident ??= incident ?? undefined;
+      if (!told) shown.title = "This page has a new session";
+      shown.work = "The old one went on in another tab, or no gateway knew it any more. The new one "
+        + "has what this page had: check the last thing that you did.";
     } else if (!recovered) {
       shown.work = "Messages may have come and gone meanwhile; the list of alarms is complete again.";
     }
@@ -119,8 +117,8 @@ export class TandemNotice extends TandemElement {
     return {
       kind: "lost",
       title: node ? `No answer from gateway ${node}` : "No gateway answers",
-      reason: `for ${span(ms)}, since ${clockTime(Date.now() - ms)} (${why}). Looking for both `
-        + "gateways. The values on this page are old",
+      says: `For ${span(ms)}, since ${clockTime(Date.now() - ms)} (${why}). Looking for both `
+        + "gateways. The values on this page are old.",
       work: this.#wanted ? `${work} The page “${this.#wanted}” opens then.` : work,
       contact: ms > 10_000 ? contact : undefined,
     };
@@ -146,11 +144,12 @@ function named(reason, from) {
   return from ? reason.replace(/^(the )?peer\b/, `gateway ${from}`) : reason;
 }
 
-function lines({ reason, gap, work, incident, contact, at, closed }) {
+function lines({ says, reason, gap, work, incident, contact, at, closed }) {
   const nodes = [];
   const say = (text) => nodes.push(document.createTextNode(`${text} `));
+  if (says) say(says);
   if (at) say(`${clockTime(at)}.`);
-  if (reason) say(`${reason[0].toUpperCase()}${reason.slice(1)}.`);
+  if (reason) say(`Reason: ${reason}.`);
   if (gap !== undefined) say(`No gateway served this page for ${span(gap)}.`);
   if (work) say(work);
   if (incident) {

@@ -1,5 +1,7 @@
 // Paints a trend on a canvas: grid, limits, gaps, lines, and what is under the pointer.
 
+/** Points that are further apart are not joined by a slope. */
+const STEP_MS = 2000;
 const PAD = { left: 46, right: 10, top: 8, bottom: 22 };
 
 /** Paints one picture. `view` holds the window, the series and the marks. */
@@ -182,11 +184,16 @@ function line({ g, x, y, colour, view }, { at, times, values }) {
     column = null;
   };
   for (let i = firstShown(times, view.since); i < times.length; i += 1) {
-    const broken = Number.isNaN(values[i]) || view.marks.some((m) => m.to === times[i]);
+    const broken = Number.isNaN(values[i]) || view.marks.some((mark) => spans(mark, times, i));
     if (broken) {
       flush();
       pen = false;
       if (Number.isNaN(values[i])) continue;
+    }
+    // What comes seldom changes in steps: nobody knows of anything between.
+    if ((pen || column) && !broken && times[i] - times[i - 1] > STEP_MS) {
+      flush();
+      g.lineTo(x(times[i]), y(values[i - 1]));
     }
     // Many points in one column of pixels are drawn as its least and its greatest.
     const [px, py] = [Math.round(x(times[i]) * 2) / 2, y(values[i])];
@@ -201,6 +208,12 @@ function line({ g, x, y, colour, view }, { at, times, values }) {
   // A value is in force until the next one, or until nobody could tell any more.
   if (pen && !Number.isNaN(last) && view.held > times.at(-1)) g.lineTo(x(view.held), y(last));
   g.stroke();
+}
+
+/** Whether a mark's span is what lies between a point and the one before it. */
+function spans({ from, to }, times, i) {
+  const before = times[i - 1];
+  return before < to && from < times[i] && times[i] - before <= to - from + STEP_MS;
 }
 
 function firstShown(times, since) {
