@@ -496,7 +496,7 @@ impl Gateway {
     }
 
     /// A peer that took over has dialed by then: its redials may be further apart than the span.
-    fn dial_span(&self) -> Duration {
+    pub(super) fn dial_span(&self) -> Duration {
         self.span().max(REDIAL_MAX + DIAL_GRACE)
     }
 

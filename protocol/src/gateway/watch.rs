@@ -47,6 +47,9 @@ pub(super) struct Peer {
     look: Option<LookId>,
     looks: u64,
     next_look: Option<Instant>,
+    /// This node was stalled, and what it read since may have waited in the socket: a peer that
+    /// lives has dialed again by then.
+    no_silence_before: Instant,
     /// When it last gave a sign: a message, or the end of its link.
     pub(super) last_sign: Instant,
 }
@@ -187,6 +190,7 @@ impl Gateway {
         self.next_tick = self.now + self.settings.ping_rate();
         if late > self.span() / 2 {
             // This node was stalled: it neither accuses nor counts itself as in sync.
+            self.peer.no_silence_before = self.now + self.dial_span();
             if let Some(liveness) = &mut self.peer.liveness {
                 liveness.excuse(self.now);
             }
@@ -314,6 +318,10 @@ impl Gateway {
         self.look();
         let Some(liveness) = &mut self.peer.liveness else { return };
         if liveness.check(self.now) == Voice::Silent {
+            if self.now < self.peer.no_silence_before {
+                liveness.excuse(self.now);
+                return;
+            }
             self.lost(Evidence::Silence);
         }
     }
