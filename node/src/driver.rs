@@ -78,8 +78,7 @@ impl Handle {
     pub async fn request(&self, request: Request) -> Answer {
         let Ok(slot) = Arc::clone(&self.waiting).try_acquire_owned() else { return Answer::Busy };
         let (answer, answered) = oneshot::channel();
-        let at = self.clock().now();
-        let asked = Asked { at, request: Box::new(request), answer, slot };
+        let asked = Asked { request: Box::new(request), answer, slot };
         match self.requests.try_send(asked) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Answer::Busy,

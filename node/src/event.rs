@@ -114,8 +114,6 @@ pub enum Purpose {
 /// A request on its way.
 #[derive(Debug)]
 pub struct Asked {
-    /// When it was handed in.
-    pub at: Instant,
     /// What is wanted.
     pub request: Box<Request>,
     /// Where the answer goes.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tandem_protocol::event::{NodeEvent, Severity};
 use tandem_protocol::gateway::Gateway;
-use tandem_protocol::gateway::input::{Input, RequestTicket, StoreTicket};
+use tandem_protocol::gateway::input::{Input, Request, RequestTicket, StoreTicket};
 use tandem_protocol::gateway::output::{Answer, EventKind, GatewayEvent, Output, StoreWrite};
 use tandem_protocol::limits::INPUTS_PER_CLOCK_LOOK;
 use tandem_protocol::time::Instant;
@@ -167,12 +167,18 @@ impl Driver {
     }
 
     fn asked(&mut self, asked: Asked) {
-        let Asked { at, request, answer, slot } = asked;
+        let Asked { mut request, answer, slot } = asked;
+        // A request may have waited here while the process was stopped: permit and deadline are
+        // judged by the time of now, not by that of its arrival.
+        let now = self.clock.now();
+        if let Request::Operate { clock, .. } = request.as_mut() {
+            *clock = self.clock.session(now);
+        }
         self.requests += 1;
         let ticket = RequestTicket(self.requests);
         self.waiting.insert(ticket, Waiting { answer, _slot: slot });
         let wall = self.clock.wall();
-        self.input(at, Input::Request { ticket, request: *request, wall });
+        self.input(now, Input::Request { ticket, request: *request, wall });
     }
 
     fn link(&mut self, at: Instant, what: LinkWhat) {

@@ -179,7 +179,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// Says what must be said now.
     async fn settle(&mut self) -> Flow {
         if *self.stopping.borrow() {
-            return Err(End::Close(CloseReason::Stopping, "the node stops".to_owned()));
+            // A proxy moves the client's socket to the other node: no goodbye may reach the client.
+            return Err(match self.via_proxy {
+                true => End::Gone,
+                false => End::Close(CloseReason::Stopping, "the node stops".to_owned()),
+            });
         }
         if self.mailbox.replaced.load(Ordering::Acquire) {
             return Err(End::Close(CloseReason::Replaced, String::new()));
