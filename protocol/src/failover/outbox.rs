@@ -103,7 +103,8 @@ impl Outbox {
             };
             open.insert(request.id, entry);
         }
-        let above = open.last_key_value().map_or(1, |(id, _): (&WriteId, _)| id.0.saturating_add(1));
+        let above =
+            open.last_key_value().map_or(1, |(id, _): (&WriteId, _)| id.0.saturating_add(1));
         Outbox { next: WriteId(next.0.max(above).max(1)), open }
     }
 

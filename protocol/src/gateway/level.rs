@@ -10,20 +10,19 @@
 //!                                                        +-- peer is not active --------+
 //! ```
 
-use std::fmt;
-use std::time::Duration;
-
 use crate::activity::permit::PermitClock;
 use crate::event::Severity;
 use crate::gateway::Gateway;
 use crate::gateway::disk::After;
+use crate::gateway::fence::Fence;
 use crate::gateway::output::{EventKind, Output, Permit};
+use crate::gateway::reason::TakeReason;
 use crate::item::Kind;
-use crate::limits::{ACTIVATIONS_MAX, DIAL_GRACE, REDIAL_MAX};
+use crate::limits::ACTIVATIONS_MAX;
 use crate::node::{Level, Role};
 use crate::term::{Activation, ActivationId, Term};
 use crate::time::Instant;
-use crate::wire::peer::{Goodbye, Message, Refusal, Stand, VerdictReason};
+use crate::wire::peer::{Goodbye, Message, Refusal, Stand};
 
 /// Where this node stands.
 #[derive(Debug, Clone)]
@@ -43,8 +42,8 @@ pub(super) enum LevelState {
 pub(super) struct Taking {
     pub(super) activation: Activation,
     pub(super) reason: TakeReason,
-    from: Level,
-    decided: Instant,
+    pub(super) from: Level,
+    pub(super) decided: Instant,
 }
 
 /// The activation in force.
@@ -57,88 +56,6 @@ pub(super) struct Active {
     pub(super) fence: Option<Fence>,
     /// A new term above the peer's, on its way to the disk; the old one stays in force until then.
     retaking: Option<(Activation, TakeReason)>,
-}
-
-/// A permit ran out: the peer is asked before anything goes on.
-#[derive(Debug, Clone)]
-pub(super) struct Fence {
-    pub(super) ask: u64,
-    deadline: Instant,
-    /// Whether the link is gone, so that only its return or the deadline ends it.
-    alone: bool,
-}
-
-/// Why a node takes the level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TakeReason {
-    /// It has no peer, or need not wait for it.
-    Alone,
-    /// Nobody spoke within the join wait.
-    JoinWait,
-    /// The verdict names it.
-    Verdict(VerdictReason),
-    /// The peer is lost.
-    Lost(Evidence),
-    /// The peer could not take the level.
-    PeerDeclined,
-    /// Its permit had run out and the peer stayed away.
-    FenceOver,
-    /// The peer has named a higher counter.
-    HigherCounter,
-}
-
-/// What shows that the peer is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Evidence {
-    Goodbye(Goodbye),
-    ProcessGone,
-    Silence,
-    OtherRun,
-}
-
-impl fmt::Display for Evidence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Evidence::Goodbye(Goodbye::HandedOver) => "peer handed over",
-            Evidence::Goodbye(Goodbye::StoppingWithout) => "peer stopped",
-            Evidence::Goodbye(Goodbye::StandbyLeaving) => "standby left",
-            Evidence::Goodbye(Goodbye::DiskFailed) => "peer's disk failed",
-            Evidence::ProcessGone => "peer's process gone",
-            Evidence::Silence => "peer silent",
-            Evidence::OtherRun => "peer restarted",
-        })
-    }
-}
-
-impl fmt::Display for TakeReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TakeReason::Alone => f.write_str("no peer to wait for"),
-            TakeReason::JoinWait => f.write_str("no peer within the join wait"),
-            TakeReason::Verdict(VerdictReason::AlreadyActive) => f.write_str("already active"),
-            TakeReason::Verdict(VerdictReason::NewerState) => f.write_str("newer state"),
-            TakeReason::Verdict(VerdictReason::Master) => f.write_str("master"),
-            TakeReason::Verdict(VerdictReason::AnsweredLater) => {
-                f.write_str("both active, answered alone later")
-            }
-            TakeReason::Verdict(VerdictReason::BothActiveMaster) => {
-                f.write_str("both active, master stays")
-            }
-            TakeReason::Verdict(VerdictReason::BothActiveUptime) => {
-                f.write_str("both active, longer uptime stays")
-            }
-            TakeReason::Verdict(VerdictReason::OtherFenced) => {
-                f.write_str("both active, the other was stalled")
-            }
-            TakeReason::Verdict(VerdictReason::OtherHasNoConfig) => {
-                f.write_str("the other has no config")
-            }
-            TakeReason::Lost(evidence) => evidence.fmt(f),
-            TakeReason::PeerDeclined => f.write_str("peer could not take the level"),
-            TakeReason::FenceOver => f.write_str("stalled, and the peer stayed away"),
-            TakeReason::HigherCounter => f.write_str("peer named a higher counter"),
-        }
-    }
 }
 
 impl Gateway {
@@ -194,7 +111,7 @@ impl Gateway {
     }
 
     /// A counter above all that this node and its peer have named; spent from here on.
-    fn next_activation(&mut self) -> Activation {
+    pub(super) fn next_activation(&mut self) -> Activation {
         let highest = self.ledger.highest_counter.max(self.peer.highest_counter);
         self.ledger.highest_counter = highest + 1;
         Activation {
@@ -241,7 +158,7 @@ impl Gateway {
     }
 
     /// Ends the last activation of the history here and adds one.
-    fn begin_history(&mut self, activation: &Activation) {
+    pub(super) fn begin_history(&mut self, activation: &Activation) {
         self.end_history();
         self.ledger.activations.push(activation.clone());
         let over = self.ledger.activations.len().saturating_sub(ACTIVATIONS_MAX);
@@ -359,7 +276,7 @@ impl Gateway {
         }
     }
 
-    fn give_permit(&mut self) {
+    pub(super) fn give_permit(&mut self) {
         let LevelState::Active(active) = &self.level else { return };
         let permit = Permit {
             term: active.activation.term.clone(),
@@ -432,89 +349,6 @@ impl Gateway {
         self.send(id, Message::Declined { counter, reason: why.to_owned() });
     }
 
-    /// The heartbeat's tick: the permit is renewed, or found to have run out.
-    pub(super) fn renew_permit(&mut self) {
-        let length = self.settings.permit_length();
-        let now = self.now;
-        let LevelState::Active(active) = &mut self.level else { return };
-        if active.fence.is_some() {
-            return;
-        }
-        if active.permit.renew(now, length) {
-            self.give_permit();
-        } else {
-            self.fence();
-        }
-    }
-
-    fn fence(&mut self) {
-        if !self.peer.believed_alive() {
-            self.event(Severity::Info, EventKind::Fence, "stalled alone: goes on", Vec::new());
-            self.unfence();
-            return;
-        }
-        let text = "permit ran out after a stall: asks the peer before anything goes on";
-        self.event(Severity::Warning, EventKind::Fence, text, Vec::new());
-        let ask = self.random.next();
-        let link = self.link.as_ref().filter(|l| l.established()).map(|l| l.id);
-        let deadline = self.now + if link.is_some() { self.span() } else { self.dial_span() };
-        if let LevelState::Active(active) = &mut self.level {
-            active.fence = Some(Fence { ask, deadline, alone: link.is_none() });
-        }
-        if let Some(link) = link {
-            self.send(link, Message::Ask { n: ask });
-        }
-        self.out.push_back(Output::StatusChanged);
-    }
-
-    /// Effects are allowed again, in the same term.
-    pub(super) fn unfence(&mut self) {
-        let length = self.settings.permit_length();
-        let now = self.now;
-        let LevelState::Active(active) = &mut self.level else { return };
-        let was = active.fence.take().is_some();
-        active.permit = PermitClock::begin(now, length);
-        self.give_permit();
-        if was {
-            self.event(Severity::Info, EventKind::Fence, "goes on after a stall", Vec::new());
-        }
-        self.run_held();
-    }
-
-    /// The peer has answered a fenced node's question.
-    pub(super) fn told(&mut self, n: u64, stand: &Stand) {
-        let LevelState::Active(active) = &self.level else { return };
-        if active.fence.as_ref().is_none_or(|f| f.ask != n) {
-            return;
-        }
-        if stand.counts_as_active() {
-            self.step_down("stalled, and the peer is active");
-            self.begin_link_anew("stood down after a stall");
-        } else {
-            self.unfence();
-        }
-    }
-
-    /// A peer that took over has dialed by then: its redials may be further apart than the span.
-    pub(super) fn dial_span(&self) -> Duration {
-        self.span().max(REDIAL_MAX + DIAL_GRACE)
-    }
-
-    /// A fenced node's link has ended.
-    pub(super) fn fence_link_gone(&mut self) {
-        let deadline = self.now + self.dial_span();
-        if let LevelState::Active(active) = &mut self.level
-            && let Some(fence) = &mut active.fence
-            && !fence.alone
-        {
-            *fence = Fence { ask: 0, deadline, alone: true };
-        }
-    }
-
-    pub(super) fn fenced(&self) -> bool {
-        matches!(&self.level, LevelState::Active(active) if active.fence.is_some())
-    }
-
     /// When to look at the clock for the level.
     pub(super) fn level_due(&self) -> Option<(Instant, &'static str)> {
         match &self.level {
@@ -544,7 +378,7 @@ impl Gateway {
         }
     }
 
-    fn join_wait_over(&mut self, until: Instant) {
+    pub(super) fn join_wait_over(&mut self, until: Instant) {
         // A node that was stalled has not listened for as long as it has waited.
         if self.now.since(until) > self.span() / 2 {
             let more = self.dial_span();
@@ -557,24 +391,6 @@ impl Gateway {
             return;
         }
         self.take(TakeReason::JoinWait);
-    }
-
-    fn fence_over(&mut self) {
-        self.event(Severity::Info, EventKind::Fence, "the peer stayed away", Vec::new());
-        if self.peer.believed_alive() {
-            self.lost_while_active(Evidence::Silence);
-        }
-        if let LevelState::Active(active) = &mut self.level {
-            active.fence = None;
-        }
-        // Effects begin again with the new term only: the peer may have used the time.
-        let activation = self.next_activation();
-        self.begin_history(&activation);
-        self.disk.ledger_then(After::Taken(activation.term.counter));
-        self.out.push_back(Output::PermitWithdrawn);
-        let from = Level::Active;
-        let reason = TakeReason::FenceOver;
-        self.level = LevelState::Taking(Taking { activation, reason, from, decided: self.now });
     }
 
     /// The peer's counter is above this node's own while it is active.

@@ -1,0 +1,78 @@
+//! Why a level is taken, and by what evidence a peer is judged lost: words for events and people.
+
+use std::fmt;
+
+use crate::wire::peer::{Goodbye, VerdictReason};
+
+/// Why a node takes the level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TakeReason {
+    /// It has no peer, or need not wait for it.
+    Alone,
+    /// Nobody spoke within the join wait.
+    JoinWait,
+    /// The verdict names it.
+    Verdict(VerdictReason),
+    /// The peer is lost.
+    Lost(Evidence),
+    /// The peer could not take the level.
+    PeerDeclined,
+    /// Its permit had run out and the peer stayed away.
+    FenceOver,
+    /// The peer has named a higher counter.
+    HigherCounter,
+}
+
+/// What shows that the peer is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evidence {
+    Goodbye(Goodbye),
+    ProcessGone,
+    Silence,
+    OtherRun,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Evidence::Goodbye(Goodbye::HandedOver) => "peer handed over",
+            Evidence::Goodbye(Goodbye::StoppingWithout) => "peer stopped",
+            Evidence::Goodbye(Goodbye::StandbyLeaving) => "standby left",
+            Evidence::Goodbye(Goodbye::DiskFailed) => "peer's disk failed",
+            Evidence::ProcessGone => "peer's process gone",
+            Evidence::Silence => "peer silent",
+            Evidence::OtherRun => "peer restarted",
+        })
+    }
+}
+
+impl fmt::Display for TakeReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TakeReason::Alone => f.write_str("no peer to wait for"),
+            TakeReason::JoinWait => f.write_str("no peer within the join wait"),
+            TakeReason::Verdict(VerdictReason::AlreadyActive) => f.write_str("already active"),
+            TakeReason::Verdict(VerdictReason::NewerState) => f.write_str("newer state"),
+            TakeReason::Verdict(VerdictReason::Master) => f.write_str("master"),
+            TakeReason::Verdict(VerdictReason::AnsweredLater) => {
+                f.write_str("both active, answered alone later")
+            }
+            TakeReason::Verdict(VerdictReason::BothActiveMaster) => {
+                f.write_str("both active, master stays")
+            }
+            TakeReason::Verdict(VerdictReason::BothActiveUptime) => {
+                f.write_str("both active, longer uptime stays")
+            }
+            TakeReason::Verdict(VerdictReason::OtherFenced) => {
+                f.write_str("both active, the other was stalled")
+            }
+            TakeReason::Verdict(VerdictReason::OtherHasNoConfig) => {
+                f.write_str("the other has no config")
+            }
+            TakeReason::Lost(evidence) => evidence.fmt(f),
+            TakeReason::PeerDeclined => f.write_str("peer could not take the level"),
+            TakeReason::FenceOver => f.write_str("stalled, and the peer stayed away"),
+            TakeReason::HigherCounter => f.write_str("peer named a higher counter"),
+        }
+    }
+}

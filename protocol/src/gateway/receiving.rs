@@ -1,0 +1,212 @@
+//! Items on their way from the peer: into the log, onto the disk, and what the standby is told.
+
+use crate::event::Severity;
+use crate::gateway::Gateway;
+use crate::gateway::disk::After;
+use crate::gateway::input::LinkId;
+use crate::gateway::output::{EventKind, Output, StoreWrite};
+use crate::item::{Kind, Position, Update};
+use crate::node::{Role, SyncState};
+use crate::replication::receiver::{Installed, Misfit};
+use crate::term::Activation;
+use crate::wire::peer::{Chunk, Message, Refusal, SyncPlan, TRANSFER_READY};
+
+impl Gateway {
+    pub(super) fn begin_receiving(
+        &mut self,
+        kind: Kind,
+        plan: SyncPlan,
+        activations: Vec<Activation>,
+    ) -> Result<(), Misfit> {
+        if kind == Kind::Kept && self.stand().counts_as_active() {
+            return Err(Misfit("kept state for an active node"));
+        }
+        let now = self.now;
+        let log = match kind {
+            Kind::Config => &self.config,
+            Kind::Kept => &self.kept,
+        };
+        let Some(link) = &mut self.link else { return Ok(()) };
+        link.progress = now;
+        let history = link.lanes_mut(kind).receiver.begin(log, plan, activations)?;
+        if let (Kind::Kept, Some(history)) = (kind, history) {
+            self.ledger.activations = history;
+            self.disk.ledger_changed();
+        }
+        if let SyncPlan::Full { transfer, .. } = plan {
+            // Chunks come on another connection: they begin when this announcement was read.
+            let id = link.id;
+            self.send(id, Message::ChunkTaken { transfer, index: TRANSFER_READY });
+            self.peer.told_in_sync = false;
+            self.out.push_back(Output::StatusChanged);
+        } else {
+            // The sender counts from this receipt; one before its announcement did not count.
+            link.lanes_mut(kind).receipt_due = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn receive(&mut self, kind: Kind, updates: Vec<Update>) -> Result<(), Misfit> {
+        let log = match kind {
+            Kind::Config => &mut self.config,
+            Kind::Kept => &mut self.kept,
+        };
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let lanes = link.lanes_mut(kind);
+        lanes.receiver.updates(log, &updates)?;
+        lanes.receipt_due = true;
+        for update in &updates {
+            let write = StoreWrite::Update { kind, update: update.clone() };
+            self.disk.write(write, After::Durable(kind, update.position));
+        }
+        if kind == Kind::Config {
+            self.config_moved();
+        }
+        self.show_received(kind, updates);
+        Ok(())
+    }
+
+    pub(super) fn receive_chunk(&mut self, id: LinkId, chunk: Chunk) -> Result<(), Misfit> {
+        let now = self.now;
+        let Some(link) = &mut self.link else { return Ok(()) };
+        link.progress = now;
+        let (transfer, index) = (chunk.transfer, chunk.index);
+        let kind = match link.config.receiver.transfer() == Some(transfer) {
+            true => Kind::Config,
+            false => Kind::Kept,
+        };
+        let log = match kind {
+            Kind::Config => &mut self.config,
+            Kind::Kept => &mut self.kept,
+        };
+        let installed = link.lanes_mut(kind).receiver.chunk(log, chunk)?;
+        if let Some(installed) = installed {
+            self.install(kind, installed);
+        }
+        self.send(id, Message::ChunkTaken { transfer, index });
+        Ok(())
+    }
+
+    /// A full transfer is complete: it replaces what is here, which is archived where it holds
+    /// what the new state lacks.
+    pub(super) fn install(&mut self, kind: Kind, installed: Installed) {
+        let Installed { activations, archive, before } = installed;
+        let (items, position) = (self.log(kind).items().clone(), self.log(kind).position());
+        let archive = archive.then(|| format!("own {} changes up to {before:?}", kind.as_str()));
+        if let Some(reason) = &archive {
+            let text = format!("{reason} are written to the archive; the peer's state is in force");
+            self.event(Severity::Warning, EventKind::Archive, text, Vec::new());
+        }
+        match kind {
+            Kind::Kept => {
+                self.ledger.activations = activations;
+                self.ledger.alone_from = None;
+                self.ledger.alone_last = None;
+            }
+            Kind::Config => {
+                self.ledger.config_complete = true;
+                self.config_moved();
+            }
+        }
+        self.disk.ledger_changed();
+        let write = StoreWrite::Install { kind, items: items.clone(), position, archive };
+        self.disk.write(write, After::Durable(kind, position));
+        if let Some(link) = &mut self.link {
+            link.lanes_mut(kind).receipt_due = true;
+        }
+        let text = format!("full transfer of {} installed", kind.as_str());
+        self.event(Severity::Info, EventKind::Sync, text, Vec::new());
+        self.show_reloaded(kind, items);
+    }
+
+    /// Config has a new head, and perhaps new definitions.
+    pub(super) fn config_moved(&mut self) {
+        self.ledger.config_head = self.config.head();
+        self.disk.ledger_changed();
+        self.definitions = crate::runtime::Definitions::read(self.config.items());
+        self.out.push_back(Output::StatusChanged);
+    }
+
+    pub(super) fn receipt_due(&mut self, kind: Kind) {
+        if let Some(link) = self.link.as_mut().filter(|l| l.established()) {
+            link.lanes_mut(kind).receipt_due = true;
+        }
+    }
+
+    /// Says how far each kind has come, where that has changed.
+    pub(super) fn send_receipts(&mut self) {
+        for kind in Kind::ALL {
+            let sends = self.sends(kind);
+            let received = self.log(kind).position();
+            let durable = self.disk.durable(kind);
+            let Some(link) = self.link.as_mut().filter(|l| l.established()) else { return };
+            let id = link.id;
+            let lanes = link.lanes_mut(kind);
+            if std::mem::take(&mut lanes.receipt_due) && !sends {
+                self.send(id, Message::Receipt { kind, received, durable });
+            }
+        }
+    }
+
+    pub(super) fn heard_in_sync(&mut self, link: LinkId, kept: Position, config: Position) {
+        let here = self.kept.position();
+        if here.sequence < kept.sequence {
+            self.break_link(link, Refusal::Unexpected, "in sync at a position that is not here");
+            return;
+        }
+        self.peer.told_in_sync = true;
+        self.ledger.out_of_date = false;
+        let complete = config.sequence == 0 || self.config.position() == config;
+        if complete && !self.ledger.config_complete {
+            self.ledger.config_complete = true;
+        }
+        self.ledger.alone_from = None;
+        self.disk.ledger_changed();
+        self.send(link, Message::SyncConfirmed { kept, in_sync: true });
+        self.event(Severity::Info, EventKind::Sync, "in sync with the active node", Vec::new());
+        self.out.push_back(Output::StatusChanged);
+    }
+
+    pub(super) fn say_out_of_sync(&mut self) {
+        let Some(link) = self.link.as_ref().filter(|l| l.established()) else { return };
+        let (id, kept) = (link.id, self.kept.position());
+        self.send(id, Message::SyncConfirmed { kept, in_sync: false });
+        self.out.push_back(Output::StatusChanged);
+    }
+
+    /// The standby confirms, or counts itself out after a stall: then it is told again.
+    pub(super) fn heard_confirmed(&mut self, in_sync: bool) {
+        if let (Some(link), false) = (&mut self.link, in_sync) {
+            link.told_in_sync = false;
+        }
+    }
+
+    /// How this node's data stands to its peer's. Good is never said early: equal positions and
+    /// equal sums, and the standby told.
+    pub(super) fn sync_state(&self) -> SyncState {
+        let Some(link) = self.link.as_ref().filter(|l| l.established()) else {
+            return match self.ledger.out_of_date {
+                true => SyncState::OutOfDate,
+                false => SyncState::Unknown,
+            };
+        };
+        if link.config_incompatible {
+            return SyncState::Incompatible;
+        }
+        let in_sync = self.peer.told_in_sync || self.peer.standby_in_sync;
+        let sums_differ = self.peer.sums.is_some_and(|(kept, kept_sum, config, config_sum)| {
+            (kept == self.kept.position() && kept_sum != self.kept.sum())
+                || (config == self.config.position() && config_sum != self.config.sum())
+        });
+        match (in_sync, sums_differ) {
+            (true, false) => SyncState::Good,
+            (true, true) => SyncState::OutOfDate,
+            (false, _) => SyncState::Synchronizing,
+        }
+    }
+
+    /// Whether this node is the one that takes config.
+    pub(super) fn owns_config(&self) -> bool {
+        self.options.role != Role::Backup
+    }
+}

@@ -1,0 +1,174 @@
+//! Items on their way to the peer: one sender a kind, and when the standby is in sync.
+
+use crate::event::Severity;
+use crate::gateway::Gateway;
+use crate::gateway::output::{EventKind, Lane, Output};
+use crate::item::{Kind, Position};
+use crate::replication::sender::Sender;
+use crate::wire::peer::{Message, Refusal, SyncPlan};
+
+impl Gateway {
+    pub(super) fn sends(&self, kind: Kind) -> bool {
+        let Some(link) = self.link.as_ref().filter(|l| l.established()) else { return false };
+        match kind {
+            Kind::Config => !link.config_from_peer && !link.config_incompatible,
+            Kind::Kept => self.is_active(),
+        }
+    }
+
+    /// Sends what may be sent of each kind.
+    pub(super) fn pump(&mut self) {
+        for kind in Kind::ALL {
+            if !self.sends(kind) {
+                continue;
+            }
+            self.start_sender(kind);
+            self.pump_chunks(kind);
+            self.pump_updates(kind);
+        }
+        self.pump_history();
+    }
+
+    pub(super) fn start_sender(&mut self, kind: Kind) {
+        let Some(link) = &self.link else { return };
+        let lanes = link.lanes(kind);
+        let (Some((stands, durable)), None) = (lanes.stands, &lanes.sender) else { return };
+        let transfer = self.random.name();
+        let activations = self.ledger.activations.clone();
+        let (mut sender, plan) =
+            Sender::start(self.log(kind), kind, &activations, stands, transfer);
+        // What the peer had before this link counts: no other receipt may follow.
+        sender.receipt(stands, durable);
+        let full = matches!(plan, SyncPlan::Full { .. });
+        let Some(link) = &mut self.link else { return };
+        let id = link.id;
+        link.lanes_mut(kind).sender = Some(sender);
+        link.progress = self.now;
+        self.send(id, Message::Sync { kind, plan, activations });
+        if full {
+            let text = format!("full transfer of {} begins", kind.as_str());
+            self.event(Severity::Info, EventKind::Sync, text, Vec::new());
+        }
+    }
+
+    pub(super) fn pump_chunks(&mut self, kind: Kind) {
+        loop {
+            let Some(link) = &mut self.link else { return };
+            let id = link.id;
+            let Some(sender) = &mut link.lanes_mut(kind).sender else { return };
+            let Some(chunk) = sender.next_chunk() else { return };
+            let message = Message::Chunk(chunk);
+            self.out.push_back(Output::Send { link: id, lane: Lane::Bulk, message });
+        }
+    }
+
+    pub(super) fn pump_updates(&mut self, kind: Kind) {
+        let log = match kind {
+            Kind::Config => &self.config,
+            Kind::Kept => &self.kept,
+        };
+        let Some(link) = &mut self.link else { return };
+        let id = link.id;
+        let Some(sender) = &mut link.lanes_mut(kind).sender else { return };
+        match sender.next_updates(log) {
+            Ok(updates) if updates.is_empty() => {}
+            Ok(updates) => self.send(id, Message::Updates { kind, updates }),
+            Err(_) => self.begin_link_anew("the log does not reach back to the standby"),
+        }
+    }
+
+    pub(super) fn chunk_taken(&mut self, transfer: u64, index: u32) {
+        let now = self.now;
+        let Some(link) = &mut self.link else { return };
+        link.progress = now;
+        let id = link.id;
+        let ours = |s: &Option<Sender>| s.as_ref().and_then(Sender::transfer) == Some(transfer);
+        let kind = if ours(&link.config.sender) { Kind::Config } else { Kind::Kept };
+        let sender = link.lanes_mut(kind).sender.as_mut();
+        if !sender.is_some_and(|s| s.chunk_taken(transfer, index)) {
+            self.break_link(id, Refusal::Unexpected, "a receipt for a chunk that was not sent");
+        }
+    }
+
+    pub(super) fn drop_kept_sender(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.kept.sender = None;
+            link.told_in_sync = false;
+        }
+        self.peer.standby_in_sync = false;
+    }
+
+    /// A new activation on the same link: the standby learns it behind the updates already sent.
+    pub(super) fn tell_history(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.history_due = link.kept.sender.is_some();
+        }
+    }
+
+    pub(super) fn pump_history(&mut self) {
+        let Some(link) = self.link.as_mut().filter(|l| l.history_due) else { return };
+        if !link.kept.sender.as_ref().is_some_and(|s| s.all_sent(&self.kept)) {
+            return;
+        }
+        link.history_due = false;
+        let id = link.id;
+        let plan = SyncPlan::Tail { after: self.kept.position() };
+        let activations = self.ledger.activations.clone();
+        self.send(id, Message::Sync { kind: Kind::Kept, plan, activations });
+    }
+
+    pub(super) fn heard_receipt(&mut self, kind: Kind, received: Position, durable: Position) {
+        let Some(link) = &mut self.link else { return };
+        let lanes = link.lanes_mut(kind);
+        lanes.stands.get_or_insert((received, durable));
+        let Some(sender) = &mut lanes.sender else { return };
+        sender.receipt(received, durable);
+        match kind {
+            Kind::Kept => self.peer.kept_received = sender.received(),
+            Kind::Config => self.peer.config_durable = sender.durable(),
+        }
+    }
+
+    /// Tells the standby when it holds all that was answered. Everything before is ahead of this
+    /// message on the same connection, so that the standby has it when it reads it.
+    pub(super) fn judge_sync(&mut self) {
+        let config_follows = self.config_caught_up();
+        if config_follows {
+            self.peer.config_follows = true;
+        }
+        if !self.is_active() {
+            return;
+        }
+        let Some(link) = self.link.as_ref().filter(|l| l.established()) else { return };
+        let caught_up = link.kept.sender.as_ref().is_some_and(|s| {
+            s.all_sent(&self.kept) && s.received().sequence >= self.behind_at_most()
+        });
+        let config_done = config_follows || link.config_from_peer || link.config_incompatible;
+        if link.told_in_sync || !caught_up || !config_done {
+            return;
+        }
+        let id = link.id;
+        if let Some(link) = &mut self.link {
+            link.told_in_sync = true;
+        }
+        let (kept, config) = (self.kept.position(), self.config.position());
+        self.peer.standby_in_sync = true;
+        self.send(id, Message::InSync { kept, config });
+        self.event(Severity::Info, EventKind::Sync, "the standby is in sync", Vec::new());
+        self.all_shared();
+        self.out.push_back(Output::StatusChanged);
+    }
+
+    /// A joining standby may be a few updates behind the newest when it is told.
+    pub(super) fn behind_at_most(&self) -> u64 {
+        self.kept.position().sequence.saturating_sub(64)
+    }
+
+    pub(super) fn config_caught_up(&self) -> bool {
+        let Some(link) = self.link.as_ref().filter(|l| l.established()) else { return false };
+        let head = self.config.position();
+        link.config.sender.as_ref().is_some_and(|s| {
+            !s.transferring() && s.received() == head && (s.durable() == head || head.sequence == 0)
+        })
+    }
+}
