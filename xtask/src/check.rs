@@ -89,6 +89,7 @@ pub(crate) fn measure(plan: &Plan) -> Outcome<Report> {
         for fault in &plan.faults {
             phases.push(phase(&pair, &cast, *fault, plan.rounds).await?);
         }
+        pair.leave();
         Ok(Report { rounds: plan.rounds, phases })
     })
 }

@@ -28,6 +28,10 @@ pub(crate) fn run() -> Outcome {
         let watching = tokio::spawn(watch(Arc::clone(&pair)));
         let ended = follow_keys(&pair).await;
         watching.abort();
+        let _ = watching.await;
+        if let Some(pair) = Arc::into_inner(pair) {
+            pair.leave();
+        }
         ended
     })
 }

@@ -20,8 +20,8 @@ pub(crate) fn run() -> Outcome {
     build::bundle()?;
     lints()?;
     tests()?;
-    let mut docs = cargo(&["doc", "--no-deps", "--workspace", "--exclude", "tandem-wasm"]);
-    docs.env("RUSTDOCFLAGS", "-D warnings");
+    let mut docs = cargo(&["doc", "--release", "--no-deps", "--workspace"]);
+    docs.args(["--exclude", "tandem-wasm"]).env("RUSTDOCFLAGS", "-D warnings");
     steps::run("documentation", docs, steps::quiet)?;
     simulation()?;
     println!();
