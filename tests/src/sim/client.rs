@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_protocol::failover::Failover;
-use tandem_protocol::failover::input::{ConnId, Options};
+use tandem_protocol::failover::input::{ConnId, Options, Saved};
 use tandem_protocol::node::NodeId;
 use tandem_protocol::session::WriteId;
 use tandem_protocol::time::Instant;
@@ -41,6 +41,11 @@ pub struct Client {
 impl Client {
     /// A client of both nodes.
     pub fn new(index: usize, plan: &Plan) -> Client {
+        Client::resuming(index, plan, 0, None)
+    }
+
+    /// A client that goes on with a session.
+    pub fn resuming(index: usize, plan: &Plan, now: Micros, resume: Option<Saved>) -> Client {
         let mut addresses =
             vec!["http://127.0.0.1:8088".to_owned(), "http://127.0.0.2:8088".to_owned()];
         if index == 1 {
@@ -55,12 +60,12 @@ impl Client {
             props: Object::new(),
             warm_watch: plan.warm.get(index).copied().unwrap_or(true),
             navigates: false,
-            resume: None,
+            resume,
             seed: plan.seed.wrapping_mul(31).wrapping_add(index as u64),
         };
         Client {
             index,
-            machine: Failover::new(clock(0), options),
+            machine: Failover::new(clock(now), options),
             timer: None,
             bound: None,
             open: BTreeSet::new(),

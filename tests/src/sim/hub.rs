@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tandem_protocol::gateway::input::RequestTicket;
+use tandem_protocol::gateway::output::Answer;
 use tandem_protocol::session::{SessionId, Token, WriteId};
 use tandem_protocol::term::ActivationId;
 use tandem_protocol::wire::session::ClientMessage;
@@ -44,6 +45,8 @@ pub enum Asked {
     Operate { session: SessionId, id: WriteId },
     /// A module or an engineer.
     Own,
+    /// A script.
+    Script,
 }
 
 /// All sockets and requests of one process.
@@ -55,6 +58,8 @@ pub struct Hub {
     pub asked: BTreeMap<RequestTicket, Asked>,
     /// The activation that was last told to watches.
     pub activation: Option<ActivationId>,
+    /// Answers to scripts.
+    pub scripted: Vec<Answer>,
     /// Whether watches know that this node is active.
     pub told_active: bool,
     /// Which operation each tick of the alarm module is.
@@ -70,6 +75,7 @@ impl Hub {
             sockets: BTreeMap::new(),
             asked: BTreeMap::new(),
             activation: None,
+            scripted: Vec::new(),
             told_active: false,
             ticks: 0,
             next: 0,
@@ -79,7 +85,7 @@ impl Hub {
 
     /// Whether something of a client waits for an answer.
     pub fn is_waiting(&self) -> bool {
-        self.asked.values().any(|asked| !matches!(asked, Asked::Own))
+        self.asked.values().any(|asked| !matches!(asked, Asked::Own | Asked::Script))
     }
 
     /// Names a request.

@@ -131,6 +131,8 @@ pub struct Plan {
     pub configs: Vec<Micros>,
     /// Whether each client keeps a warm watch.
     pub warm: [bool; CLIENTS],
+    /// Takeovers that a script explains.
+    pub scripted: u64,
 }
 
 impl Plan {
@@ -146,6 +148,7 @@ impl Plan {
             deeds: Vec::new(),
             configs: Vec::new(),
             warm: [true; CLIENTS],
+            scripted: 50,
         }
     }
 
@@ -176,12 +179,12 @@ impl Plan {
         deeds.sort_by_key(|(at, client, _)| (*at, *client));
         let configs = (0..CONFIGS).map(|_| chance.range(3 * SECOND, LENGTH)).collect();
         let warm = [true, !chance.one_in(2), true];
-        Plan { seed, settings, master, starts, faults, deeds, configs, warm }
+        Plan { seed, settings, master, starts, faults, deeds, configs, warm, scripted: 0 }
     }
 
     /// How many takeovers this run may see: the first one, and those that faults explain.
     pub fn takeovers_max(&self) -> u64 {
-        2 + self.faults.iter().map(|planned| planned.fault.takeovers()).sum::<u64>()
+        2 + self.scripted + self.faults.iter().map(|planned| planned.fault.takeovers()).sum::<u64>()
     }
 }
 

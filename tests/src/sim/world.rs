@@ -14,6 +14,7 @@ mod faults;
 mod links;
 mod modules;
 mod outputs;
+mod script;
 mod sessions;
 mod settle;
 
@@ -33,6 +34,8 @@ use super::plan::{CLIENTS, Deed, Plan};
 use super::planted::Plant;
 use super::tally::Tally;
 
+/// Both nodes, the clients of a plan, and some that a script adds.
+const HOSTS_MAX: usize = FIRST_CLIENT + CLIENTS + 3;
 /// More steps than any run of a seed needs: a loop without time is a failure, not a hang.
 const STEPS_MAX: u64 = 4_000_000;
 
@@ -142,7 +145,7 @@ impl World {
     /// A world with this plan.
     pub fn new(plan: Plan) -> World {
         let mut chance = Chance::new(plan.seed).fork(2);
-        let network = Network::new(FIRST_CLIENT + CLIENTS, chance.fork(3));
+        let network = Network::new(HOSTS_MAX, chance.fork(3));
         let nodes = (0..2).map(|host| node(host, plan.master, &mut chance)).collect();
         let clients = (0..CLIENTS).map(|index| Client::new(index, &plan)).collect();
         let disk_chance = chance.fork(4);
@@ -178,6 +181,7 @@ impl World {
     #[must_use]
     pub fn planted(mut self, plant: Plant) -> World {
         self.plant = Some(plant);
+        self.nodes[1].disk.halves = plant == Plant::InstallHalved;
         if plant == Plant::CrashLoop {
             self.at(5_000_000, Event::Strike(true));
         }

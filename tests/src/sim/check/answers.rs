@@ -1,7 +1,8 @@
 //! What was answered: that it is where it must be, and stays.
 
 use tandem_protocol::gateway::output::StoreWrite;
-use tandem_protocol::item::{ItemKey, Kind};
+use tandem_protocol::item::{ItemKey, Kind, Update};
+use tandem_protocol::runtime::records::Counted;
 use tandem_protocol::session::{Operation, Outcome, SessionId, WriteId};
 
 use super::{Broken, OpId, Rule, Witness};
@@ -17,10 +18,14 @@ impl Witness {
     }
 
     /// A node wants these writes stored: whatever is in them it has received.
-    pub fn receives(&mut self, host: Host, life: u64, writes: &[StoreWrite]) {
+    ///
+    /// # Errors
+    /// An operation was applied more than once.
+    pub fn receives(&mut self, host: Host, life: u64, writes: &[StoreWrite]) -> Result<(), Broken> {
         for write in writes {
             match write {
                 StoreWrite::Update { kind: Kind::Kept, update } => {
+                    ran_once(update)?;
                     let put = update.changes.iter().filter(|change| change.body.is_some());
                     for op in put.filter_map(|change| operation_of(&change.key)) {
                         self.received[host].entry(op).or_insert(life);
@@ -34,6 +39,7 @@ impl Witness {
                 StoreWrite::Update { .. } | StoreWrite::Install { .. } | StoreWrite::Ledger(_) => {}
             }
         }
+        Ok(())
     }
 
     /// A node answers an operation.
@@ -130,6 +136,18 @@ impl Witness {
             _ => otherwise,
         }
     }
+}
+
+fn ran_once(update: &Update) -> Result<(), Broken> {
+    let counted = update.changes.iter().filter(|change| change.key.provider == "counted");
+    for change in counted {
+        let body = change.body.as_ref();
+        let times = body.and_then(|body| minicbor::decode::<Counted>(body).ok()).map(|c| c.times);
+        if times.is_some_and(|times| times > 1) {
+            return Err((Rule::RunsOnce, format!("{} ran {times:?} times", change.key.key)));
+        }
+    }
+    Ok(())
 }
 
 /// The operation whose outcome or application this item records.

@@ -1,6 +1,6 @@
 //! Faults: how each begins and ends, for plans and for scripts.
 
-use super::{Event, World};
+use super::{Event, HOSTS_MAX, World};
 use crate::sim::network::{FIRST_CLIENT, Host, Micros};
 use crate::sim::plan::{Fault, SECOND, Target};
 use crate::sim::planted::Plant;
@@ -178,17 +178,17 @@ impl World {
 
     /// Keeps clients from a node.
     pub fn cut_clients(&mut self, host: Host) {
-        for client in 0..self.clients.len() {
-            self.cut(FIRST_CLIENT + client, host);
-            self.cut(host, FIRST_CLIENT + client);
+        for client in FIRST_CLIENT..HOSTS_MAX {
+            self.cut(client, host);
+            self.cut(host, client);
         }
     }
 
     /// Lets clients reach a node again.
     pub fn heal_clients(&mut self, host: Host) {
-        for client in 0..self.clients.len() {
-            self.heal(FIRST_CLIENT + client, host);
-            self.heal(host, FIRST_CLIENT + client);
+        for client in FIRST_CLIENT..HOSTS_MAX {
+            self.heal(client, host);
+            self.heal(host, client);
         }
     }
 

@@ -1,15 +1,17 @@
 //! What a node's modules do under the permit: values, alarms; and the master's projects.
 
 use tandem_protocol::gateway::input::Request;
+use tandem_protocol::gateway::output::Output;
 use tandem_protocol::item::{Change, ItemKey};
 use tandem_protocol::tag::{Quality, Sample, TagValue};
-use tandem_protocol::wire::peer::{LiveValue, Message};
+use tandem_protocol::wire::peer::{LiveValue, Message, Refusal};
 use tandem_protocol::wire::session::{ServerMessage, TagUpdate};
 
 use super::{Event, World};
 use crate::sim::hub::{Asked, Seat, Socket};
 use crate::sim::network::{Host, PipeId};
 use crate::sim::plan::MS;
+use crate::sim::planted::Plant;
 
 impl World {
     /// Modules sample: a value to every session, and to the peer on the bulk connection.
@@ -20,6 +22,11 @@ impl World {
             return;
         }
         self.acts(host);
+        if self.plant == Some(Plant::ExitsAlone) {
+            let (reason, detail) = (Refusal::Stopping, "for no reason".to_owned());
+            self.output(host, Output::Exit { reason, detail });
+            return;
+        }
         let time = self.nodes[host].wall(self.now);
         let value = TagValue::Int(i64::try_from(self.now).unwrap_or(0));
         let Some(run) = &self.nodes[host].run else { return };

@@ -154,7 +154,8 @@ impl World {
                 run.memory.apply(write);
             }
         }
-        self.witness.receives(host, life, &writes);
+        let receives = self.witness.receives(host, life, &writes);
+        self.check(receives);
         if config {
             let seen = self.witness.config(&self.nodes[host], host == self.plan.master);
             self.check(seen);

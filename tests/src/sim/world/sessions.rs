@@ -286,6 +286,7 @@ impl World {
                     self.say_standby(host, pipe);
                 }
             }
+            (Some(Asked::Script), answer) => run.hub.scripted.push(answer),
             (Some(Asked::Own) | None, _) => {}
         }
     }

@@ -1,0 +1,16 @@
+//! The simulation as tests: a few seeds, each planted fault, and the named schedules.
+
+#[path = "sim/clients.rs"]
+mod clients;
+#[path = "sim/data.rs"]
+mod data;
+#[path = "sim/levels.rs"]
+mod levels;
+#[path = "sim/links.rs"]
+mod links;
+#[path = "sim/seeds.rs"]
+mod seeds;
+#[path = "sim/stage.rs"]
+mod stage;
+#[path = "sim/stalls.rs"]
+mod stalls;

@@ -1,0 +1,57 @@
+//! Seeds that must pass, planted faults that must be found, and that a seed is a seed.
+
+use tandem_tests::sim::plan::Plan;
+use tandem_tests::sim::planted::Plant;
+use tandem_tests::sim::world::World;
+use tandem_tests::sim::{run_planted, run_seed};
+
+/// A planted fault that no seed below this shows is not found.
+const PLANTED_SEEDS: u64 = 60;
+
+#[test]
+fn the_first_seeds_hold() {
+    let failures: Vec<String> = (0..100)
+        .filter_map(|seed| run_seed(seed, false).failure)
+        .map(|failure| failure.to_string())
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn a_seed_is_the_same_run_again() {
+    for seed in [3, 14, 159] {
+        let (first, again) = (run_seed(seed, true), run_seed(seed, true));
+        assert_eq!(first.lines, again.lines, "seed {seed}");
+        assert_eq!(first.tally, again.tally, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_plan_has_what_a_seed_promises() {
+    for seed in 0..200 {
+        let plan = Plan::random(seed);
+        assert!(plan.faults.len() >= 8, "seed {seed}");
+        assert_eq!(plan.deeds.len(), 60, "seed {seed}");
+        plan.settings.check().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}
+
+#[test]
+fn each_checker_finds_its_planted_fault() {
+    for (plant, rule) in Plant::ALL {
+        let found = (0..PLANTED_SEEDS)
+            .filter_map(|seed| run_planted(seed, plant).failure)
+            .find(|failure| failure.rule == rule);
+        assert!(found.is_some(), "{plant:?} does not turn {rule:?} red");
+    }
+}
+
+#[test]
+fn without_faults_nothing_moves() {
+    let mut plan = Plan::random(5);
+    plan.faults.clear();
+    let mut world = World::new(plan);
+    world.run().unwrap();
+    assert_eq!(world.witness.takeovers, 1);
+    assert_eq!(world.tally.of("outcome unknown"), 0);
+}
