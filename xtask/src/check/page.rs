@@ -28,6 +28,18 @@ const SCRIPT: &str = r#"
   const check = () => globalThis.tandemCheck;
   let known = null;
   let turn = 0;
+  // Of the fast values only those after a bind are all told, so that the check is no load itself.
+  let eager = 0;
+  let told = 0;
+  const worth = (detail) => {
+    if (detail.event === "state") eager = 20;
+    if (detail.event !== "tag_change") return true;
+    if (detail.tag !== check()?.fast) return false;
+    eager -= 1;
+    if (eager < 0 && detail.at - told < 100) return false;
+    told = detail.at;
+    return true;
+  };
   const meet = (s) => {
     known = s;
     s.on("pending", ({ id, operation }) => say({ issued: id, operation }));
@@ -38,7 +50,7 @@ const SCRIPT: &str = r#"
     if (ours && detail.raised && !detail.acked) session()?.ack(detail.name, detail.raise);
   };
   document.addEventListener("tandem:event", ({ detail }) => {
-    say({ event: detail });
+    if (worth(detail)) say({ event: detail });
     ack(detail);
   });
   setInterval(() => {
