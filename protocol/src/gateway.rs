@@ -33,6 +33,7 @@ mod proof;
 mod random;
 mod reason;
 mod receiving;
+mod reserve;
 mod sending;
 mod status;
 #[cfg(test)]
@@ -53,6 +54,7 @@ use crate::gateway::link::Link;
 use crate::gateway::output::{EventKind, GatewayEvent, Lane, Output};
 use crate::gateway::random::Random;
 use crate::gateway::reason::TakeReason;
+use crate::gateway::reserve::Reserve;
 use crate::gateway::status::Digest;
 use crate::gateway::watch::{Dialer, Peer};
 use crate::item::Kind;
@@ -76,6 +78,7 @@ pub struct Gateway {
     ledger: Ledger,
     disk: Disk,
     level: LevelState,
+    reserve: Option<Reserve>,
     next_tick: Instant,
     heartbeats: u64,
     peer: Peer,
@@ -93,7 +96,10 @@ pub struct Gateway {
 impl Gateway {
     /// A node that has just started, with what its store held.
     pub fn new(now: Instant, wall: UnixMs, options: Options, loaded: Loaded) -> Gateway {
-        let Loaded { ledger, config, kept } = loaded;
+        let Loaded { mut ledger, config, kept } = loaded;
+        if let Some(reserved) = ledger.reserved.take() {
+            ledger.highest_counter = ledger.highest_counter.max(reserved.term.counter);
+        }
         let config = Log::new(Kind::Config, config, ledger.config_head);
         let kept = Log::new(Kind::Kept, kept, [0; 32]);
         let settings = options.settings.clone();
@@ -104,6 +110,7 @@ impl Gateway {
             out: VecDeque::new(),
             disk: Disk::new(config.position(), kept.position()),
             level: LevelState::Undecided { until: now + settings.join_wait() },
+            reserve: None,
             next_tick: now + settings.ping_rate(),
             heartbeats: 0,
             peer: Peer::default(),

@@ -18,6 +18,8 @@ pub(super) enum After {
     Durable(Kind, Position),
     /// The activation with this counter may begin.
     Taken(u64),
+    /// The activation with this counter is reserved.
+    Reserved(u64),
     /// It is on disk that this node answers alone.
     AloneMarked,
 }
@@ -125,6 +127,7 @@ impl Gateway {
                     self.receipt_due(kind);
                 }
                 After::Taken(counter) => self.taken(counter),
+                After::Reserved(counter) => self.reserved(counter),
                 After::AloneMarked => self.answers.alone_marked(),
             }
         }

@@ -99,6 +99,10 @@ pub struct Ledger {
     /// Whether the level was taken while out of sync and the peer's newer state is still awaited.
     #[n(7)]
     pub out_of_date: bool,
+    /// An activation made durable while the peer's loss was still being proved. It is told to
+    /// nobody before it is used; after a crash its counter counts as spent.
+    #[n(8)]
+    pub reserved: Option<Activation>,
 }
 
 /// One connection of the link, counted by the driver; never used twice.

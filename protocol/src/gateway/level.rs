@@ -110,10 +110,9 @@ impl Gateway {
         config && !self.disk.failed() && !self.stopping
     }
 
-    /// A counter above all that this node and its peer have named; spent from here on.
-    pub(super) fn next_activation(&mut self) -> Activation {
+    /// An activation with a counter above all that this node and its peer have named.
+    pub(super) fn new_activation(&mut self) -> Activation {
         let highest = self.ledger.highest_counter.max(self.peer.highest_counter);
-        self.ledger.highest_counter = highest + 1;
         Activation {
             id: ActivationId(self.random.name()),
             term: Term { counter: highest + 1, node: self.options.node.clone() },
@@ -121,6 +120,13 @@ impl Gateway {
             end: None,
             since: self.wall_now(),
         }
+    }
+
+    /// The same; its counter is spent from here on.
+    pub(super) fn next_activation(&mut self) -> Activation {
+        let activation = self.new_activation();
+        self.ledger.highest_counter = activation.term.counter;
+        activation
     }
 
     /// Decides to be active. It is so when its term is durable.
@@ -132,13 +138,24 @@ impl Gateway {
             return;
         }
         let from = self.stand().level;
-        let activation = self.next_activation();
+        let reserve = self.use_reserve();
+        let reserved = reserve.is_some();
+        let durable = reserve.as_ref().is_some_and(|(_, durable)| *durable);
+        let activation = reserve.map_or_else(|| self.next_activation(), |(a, _)| a);
+        self.ledger.highest_counter = activation.term.counter;
         if self.options.pair.is_some() && !self.knows_all(reason) {
             self.ledger.out_of_date = true;
         }
         self.begin_history(&activation);
-        self.disk.ledger_then(After::Taken(activation.term.counter));
-        self.level = LevelState::Taking(Taking { activation, reason, from, decided: self.now });
+        let taking = Taking { activation, reason, from, decided: self.now };
+        if durable {
+            self.activate(taking);
+            return;
+        }
+        if !reserved {
+            self.disk.ledger_then(After::Taken(taking.activation.term.counter));
+        }
+        self.level = LevelState::Taking(taking);
     }
 
     /// Whether this node holds all that its peer answered, as far as it can know.

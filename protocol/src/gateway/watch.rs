@@ -164,6 +164,9 @@ impl Gateway {
         self.peer.liveness = Some(Liveness::new(self.now, span));
         self.peer.last_sign = self.now;
         self.peer.next_look = None;
+        // Whoever says hello now is heard now, not out of a socket's buffer.
+        self.peer.no_silence_before = Instant::ZERO;
+        self.drop_reserve();
         let named = [hello.stand.taking, hello.stand.term.as_ref().map(|t| t.counter)];
         let highest = named.into_iter().flatten().fold(hello.highest_counter, u64::max);
         if highest > self.ledger.highest_counter {
@@ -272,6 +275,7 @@ impl Gateway {
         self.fence_link_gone();
         self.redial_soon();
         if self.peer.believed_alive() {
+            self.reserve();
             self.peer.next_look = Some(self.now);
             self.look();
         }

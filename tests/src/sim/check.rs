@@ -141,8 +141,11 @@ impl Witness {
     ) -> Result<(), Broken> {
         self.takeovers += 1;
         let ledger = &node.disk.durable().ledger;
-        let known = ledger.activations.iter().any(|a| a.id == activation && a.term == *term);
-        if !known || ledger.highest_counter < term.counter {
+        // It may have been reserved while the loss was being proved: the same record, unspent.
+        let mut stored = ledger.activations.iter().chain(&ledger.reserved);
+        let known = stored.any(|a| a.id == activation && a.term == *term);
+        let reserved = ledger.reserved.as_ref().map_or(0, |a| a.term.counter);
+        if !known || ledger.highest_counter.max(reserved) < term.counter {
             let text = format!("{} acts under {term}, which is not durable", node.id);
             return Err((Rule::TermFirst, text));
         }
