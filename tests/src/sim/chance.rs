@@ -17,12 +17,12 @@ impl Chance {
 
     /// A stream of its own, so that one part of a world may draw more without changing another.
     pub fn fork(&mut self, name: u64) -> Chance {
-        let seed = self.next();
+        let seed = self.bits();
         Chance::new(seed ^ name.wrapping_mul(0xd6e8_feb8_6659_fd93))
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,12 +32,12 @@ impl Chance {
 
     /// From `low` up to and without `high`; `low` when the range is empty.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
-        if high <= low { low } else { low + self.next() % (high - low) }
+        if high <= low { low } else { low + self.bits() % (high - low) }
     }
 
     /// True once in `n` times.
     pub fn one_in(&mut self, n: u64) -> bool {
-        self.next().is_multiple_of(n.max(1))
+        self.bits().is_multiple_of(n.max(1))
     }
 
     /// One of these.
@@ -45,7 +45,7 @@ impl Chance {
     /// # Panics
     /// There is nothing to pick from.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        let index = usize::try_from(self.next() % (from.len() as u64)).unwrap_or(0);
+        let index = usize::try_from(self.bits() % (from.len() as u64)).unwrap_or(0);
         &from[index]
     }
 }

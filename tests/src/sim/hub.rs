@@ -40,9 +40,21 @@ pub struct Socket {
 #[derive(Debug, Clone)]
 pub enum Asked {
     /// A session is opened on this socket.
-    Open { pipe: PipeId, session: SessionId, token: Token },
+    Open {
+        /// The socket.
+        pipe: PipeId,
+        /// The new session.
+        session: SessionId,
+        /// Its token.
+        token: Token,
+    },
     /// A client's operation.
-    Operate { session: SessionId, id: WriteId },
+    Operate {
+        /// The session.
+        session: SessionId,
+        /// The operation.
+        id: WriteId,
+    },
     /// A module or an engineer.
     Own,
     /// A script.

@@ -235,8 +235,8 @@ impl Network {
         let rate = self.paths[pipe.ends[side].host][pipe.ends[1 - side].host].bytes_per_s;
         let way = &mut pipe.ways[side];
         let mut at = at.max(way.last + 1);
-        if rate > 0 {
-            way.busy = way.busy.max(at) + size(&cargo) * 1_000_000 / rate;
+        if let Some(wait) = (size(&cargo) * 1_000_000).checked_div(rate) {
+            way.busy = way.busy.max(at) + wait;
             at = way.busy;
         }
         way.last = at;

@@ -36,6 +36,8 @@ pub enum Target {
 pub enum Fault {
     /// The process is killed and started again at the end.
     Kill(Target),
+    /// The process is asked to stop and started again at the end.
+    Stop(Target),
     /// The host loses its power, with all that was not synced, until the end.
     Power(Target),
     /// Nothing passes between the nodes.
@@ -63,6 +65,7 @@ impl Fault {
     pub const fn name(self) -> &'static str {
         match self {
             Fault::Kill(_) => "kill",
+            Fault::Stop(_) => "stop",
             Fault::Power(_) => "power cut",
             Fault::Cut => "cut both ways",
             Fault::OneWay(_) => "cut one way",
@@ -79,7 +82,8 @@ impl Fault {
     /// How many takeovers it may lead to, counting that its end may lead to one.
     pub const fn takeovers(self) -> u64 {
         match self {
-            Fault::Kill(_) | Fault::Power(_) | Fault::Stall(_) | Fault::Hang(_) => 2,
+            Fault::Kill(_) | Fault::Stop(_) | Fault::Power(_) => 2,
+            Fault::Stall(_) | Fault::Hang(_) => 2,
             Fault::Cut | Fault::OneWay(_) => 3,
             Fault::Delay(..) | Fault::SlowLink(_) => 3,
             Fault::SlowDisk(..) => 1,
@@ -222,7 +226,8 @@ fn fault(chance: &mut Chance, settings: &SharedSettings) -> Planned {
     let lasts = *chance.pick(&[short, near, long, long]);
     let target = target(chance);
     let fault = match chance.range(0, 24) {
-        0..5 => Fault::Kill(target),
+        0..4 => Fault::Kill(target),
+        4 => Fault::Stop(target),
         5 | 6 => Fault::Power(target),
         7..10 => Fault::Cut,
         10 | 11 => Fault::OneWay(target),

@@ -206,6 +206,6 @@ impl World {
 }
 
 /// Adds one to a counting tag.
-pub fn count(number: u64) -> Operation {
+pub(super) fn count(number: u64) -> Operation {
     Operation::Write { tag: format!("Count/{}", 1 + number % 2), value: TagValue::Int(1) }
 }

@@ -90,7 +90,7 @@ impl World {
     }
 
     fn options(&mut self, host: Host) -> Options {
-        let seed = self.chance.next();
+        let seed = self.chance.bits();
         let node = &self.nodes[host];
         Options {
             node: node.id.clone(),
@@ -178,7 +178,7 @@ impl World {
     }
 
     /// Hands something to the driver and lets it run.
-    pub(super) fn to_driver(&mut self, host: Host, what: ForDriver) {
+    pub(super) fn hand_in(&mut self, host: Host, what: ForDriver) {
         if let Some(run) = &mut self.nodes[host].run {
             run.driver.push_back(what);
             self.turn(host);
@@ -209,7 +209,7 @@ impl World {
                 continue;
             }
             let stored = Input::Stored { ticket, ok: true };
-            self.to_driver(end.host, ForDriver::Input(Box::new(stored)));
+            self.hand_in(end.host, ForDriver::Input(Box::new(stored)));
         }
         self.write(end.host);
     }

@@ -1,7 +1,10 @@
 //! Faults: how each begins and ends, for plans and for scripts.
 
+use tandem_protocol::gateway::input::Input;
+
 use super::{Event, HOSTS_MAX, World};
 use crate::sim::network::{FIRST_CLIENT, Host, Micros};
+use crate::sim::node::ForDriver;
 use crate::sim::plan::{Fault, SECOND, Target};
 use crate::sim::planted::Plant;
 
@@ -26,7 +29,7 @@ impl World {
         let active = self.active();
         let host = match planned.fault {
             Fault::Kill(t) | Fault::Power(t) | Fault::OneWay(t) | Fault::Stall(t) => self.target(t),
-            Fault::Hang(t) | Fault::SlowDisk(t, _) => self.target(t),
+            Fault::Hang(t) | Fault::Stop(t) | Fault::SlowDisk(t, _) => self.target(t),
             Fault::ClockStep(t, _) | Fault::CutClients(t) => self.target(t),
             Fault::Cut | Fault::Delay(..) | Fault::SlowLink(_) => 0,
         };
@@ -42,6 +45,7 @@ impl World {
         });
         match planned.fault {
             Fault::Kill(_) => self.take_down(host, false),
+            Fault::Stop(_) => self.stop(host),
             Fault::Power(_) => self.take_down(host, true),
             Fault::Cut => {
                 self.cut(0, 1);
@@ -63,7 +67,7 @@ impl World {
         let Some(host) = self.met.remove(&index) else { return };
         self.line(|| format!("end on {host}: {:?}", planned.fault));
         match planned.fault {
-            Fault::Kill(_) | Fault::Power(_) => self.start(host),
+            Fault::Kill(_) | Fault::Stop(_) | Fault::Power(_) => self.start(host),
             Fault::Cut => {
                 self.heal(0, 1);
                 self.heal(1, 0);
@@ -83,6 +87,21 @@ impl World {
     pub fn take_down(&mut self, host: Host, power: bool) {
         self.nodes[host].downs += 1;
         self.kill(host, power);
+    }
+
+    /// Asks a process to stop; [`World::bring_up`] starts it again.
+    pub fn stop(&mut self, host: Host) {
+        self.nodes[host].downs += 1;
+        self.hand_in(host, ForDriver::Input(Box::new(Input::Stop)));
+    }
+
+    /// A process has said all that it wanted to say.
+    pub(super) fn stopped(&mut self, host: Host) {
+        self.kill(host, false);
+        if self.nodes[host].downs == 0 {
+            // It was held until after it should have been started again.
+            self.after(SECOND / 3, Event::Start(host));
+        }
     }
 
     /// Starts a process again.

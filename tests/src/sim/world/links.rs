@@ -92,7 +92,7 @@ impl World {
             self.arrive(reset);
             return self.network.leave(pipe, DIALER);
         }
-        self.to_driver(dialer.host, ForDriver::Opened(pipe, purpose));
+        self.hand_in(dialer.host, ForDriver::Opened(pipe, purpose));
     }
 
     /// A dial led to nothing.
@@ -109,7 +109,7 @@ impl World {
                     }
                     Purpose::Control(number) if run.dialing.0 == Some(number) => {
                         run.dialing.0 = None;
-                        world.to_driver(host, ForDriver::Input(Box::new(Input::DialFailed)));
+                        world.hand_in(host, ForDriver::Input(Box::new(Input::DialFailed)));
                     }
                     Purpose::Control(_) | Purpose::Session(_) => {}
                 }
@@ -217,7 +217,7 @@ impl World {
     fn drop_link(&mut self, host: Host, link: LinkId, tell: bool) {
         self.close_link(host, link);
         if tell {
-            self.to_driver(host, ForDriver::Input(Box::new(Input::LinkDown { link })));
+            self.hand_in(host, ForDriver::Input(Box::new(Input::LinkDown { link })));
         }
     }
 

@@ -7,7 +7,7 @@ use tandem_protocol::limits::LOOK_GAP;
 use tandem_protocol::runtime::records::{self, Counted};
 use tandem_protocol::term::ActivationId;
 use tandem_protocol::time::Instant;
-use tandem_protocol::wire::peer::Message;
+use tandem_protocol::wire::peer::{Message, SyncPlan};
 
 use super::{Event, World};
 use crate::sim::check::Rule;
@@ -56,7 +56,7 @@ impl World {
                 let text = format!("{} exits: {reason:?} {detail}", self.nodes[host].id);
                 self.fail(Rule::NoExit, text);
             }
-            Output::Stopped => self.kill(host, false),
+            Output::Stopped => self.stopped(host),
         }
         false
     }
@@ -79,6 +79,11 @@ impl World {
             return;
         }
         let Some(run) = &mut self.nodes[host].run else { return };
+        if let Message::Sync { kind: Kind::Kept, plan: SyncPlan::Tail { after }, .. } = &message
+            && after.sequence < run.memory.kept.position.sequence
+        {
+            self.tally.case("partial resync");
+        }
         let Some(entry) = run.links.get_mut(&link) else { return };
         let side = usize::from(!entry.dialed);
         let pipe = match lane {
@@ -131,7 +136,7 @@ impl World {
         let dead = self.nodes[1 - node.host].run.is_none();
         self.if_alive(node, |world, host| {
             let looked = Input::Looked { look, all_refused: refused && dead };
-            world.to_driver(host, ForDriver::Input(Box::new(looked)));
+            world.hand_in(host, ForDriver::Input(Box::new(looked)));
         });
     }
 
@@ -210,10 +215,10 @@ impl World {
         let backup = host != self.plan.master;
         for write in writes {
             match (plant, write) {
-                (Some(Plant::ConfigBent), StoreWrite::Update { kind: Kind::Config, update }) => {
-                    if backup {
-                        update.changes.pop();
-                    }
+                (Some(Plant::ConfigBent), StoreWrite::Update { kind: Kind::Config, update })
+                    if backup =>
+                {
+                    update.changes.pop();
                 }
                 (Some(Plant::RunTwice), StoreWrite::Update { kind: Kind::Kept, update }) => {
                     double(update);
@@ -316,29 +321,41 @@ impl World {
         };
         match event.kind {
             EventKind::Level if detail("to") == "Active" => {
-                let reason = format!("{} {}", event.text, detail("reason")).to_lowercase();
-                self.tally.case(match () {
-                    () if reason.contains("gone") || reason.contains("refused") => {
-                        "takeover: process gone"
-                    }
-                    () if reason.contains("silence") || reason.contains("silent") => {
-                        "takeover: silence"
-                    }
-                    () if reason.contains("goodbye") => "takeover: goodbye",
-                    () => "takeover: other",
-                });
+                let reason = detail("reason");
+                self.tally.case(takeover_case(reason));
+                let ledger = self.nodes[host].run.as_ref().map(|run| &run.memory.ledger);
+                if ledger.is_some_and(|ledger| ledger.out_of_date) {
+                    self.tally.case("took the level while out of sync");
+                }
             }
             EventKind::Fence => {
-                let level = self.nodes[host].run.as_ref().map(|run| run.gateway.status().level);
-                let text = event.text.to_lowercase();
-                if text.contains("yield") || level != Some(tandem_protocol::node::Level::Active) {
-                    self.tally.case("fenced and yielded");
-                } else {
-                    self.tally.case("fenced and went on");
-                }
+                let text = event.text.as_str();
+                let case = match () {
+                    () if text.contains("alone") => "stalled alone and went on",
+                    () if text.contains("goes on") => "fenced and went on",
+                    () if text.contains("stayed away") => "fenced and took a new term",
+                    () if text.contains("does not answer") => "fenced and not answered",
+                    () => "fenced",
+                };
+                self.tally.case(case);
             }
             _ => {}
         }
+    }
+}
+
+/// Which case a takeover's reason is.
+fn takeover_case(reason: &str) -> &'static str {
+    let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    match () {
+        () if has(&["gone"]) => "takeover: process gone",
+        () if has(&["silent"]) => "takeover: silence",
+        () if has(&["goodbye"]) => "takeover: goodbye",
+        () if has(&["join wait"]) => "takeover: alone after the join wait",
+        () if has(&["stalled"]) => "takeover: a fence that ended alone",
+        () if has(&["both active"]) => "takeover: stays after both were active",
+        () if has(&["master", "newer state", "config"]) => "takeover: verdict of a start",
+        () => "takeover: other",
     }
 }
 

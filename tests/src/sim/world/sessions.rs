@@ -172,7 +172,7 @@ impl World {
         let Some(run) = &mut self.nodes[host].run else { return };
         let ticket = run.hub.ask(asked);
         let input = Input::Request { ticket, request, wall };
-        self.to_driver(host, ForDriver::Input(Box::new(input)));
+        self.hand_in(host, ForDriver::Input(Box::new(input)));
     }
 
     fn resume(
@@ -367,6 +367,9 @@ impl World {
         let Some(run) = &mut self.nodes[host].run else { return };
         let (from, to, reason) = (before.level, run.status.level, run.status.reason.clone());
         let fenced = if run.status.fenced { " (fenced)" } else { "" };
+        if before.fenced && to == Level::Cold {
+            self.tally.case("fenced and yielded");
+        }
         let was_active = holds_level(&before) && !holds_level(&run.status);
         let pipes: Vec<PipeId> = run.hub.sockets.keys().copied().collect();
         if was_active {
