@@ -10,6 +10,7 @@ use crate::gateway::Gateway;
 use crate::gateway::input::{Ledger, StoreTicket};
 use crate::gateway::output::{EventKind, Output, StoreWrite};
 use crate::item::{Kind, Position};
+use crate::term::ActivationId;
 
 /// What happens when a store is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +19,9 @@ pub(super) enum After {
     Durable(Kind, Position),
     /// The activation with this counter may begin.
     Taken(u64),
-    /// The activation with this counter is reserved.
-    Reserved(u64),
+    /// This activation is reserved. Its counter is not its name: a reserve that was dropped may
+    /// still be on its way to the disk when the next one has the same counter.
+    Reserved(ActivationId),
     /// It is on disk that this node answers alone.
     AloneMarked,
 }
@@ -127,7 +129,7 @@ impl Gateway {
                     self.receipt_due(kind);
                 }
                 After::Taken(counter) => self.taken(counter),
-                After::Reserved(counter) => self.reserved(counter),
+                After::Reserved(activation) => self.reserved(activation),
                 After::AloneMarked => self.answers.alone_marked(),
             }
         }

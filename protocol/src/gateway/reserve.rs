@@ -11,7 +11,7 @@
 use crate::gateway::Gateway;
 use crate::gateway::disk::After;
 use crate::gateway::level::LevelState;
-use crate::term::Activation;
+use crate::term::{Activation, ActivationId};
 
 /// An activation that may come.
 #[derive(Debug, Clone)]
@@ -29,19 +29,24 @@ impl Gateway {
         }
         let activation = self.new_activation();
         self.ledger.reserved = Some(activation.clone());
-        self.disk.ledger_then(After::Reserved(activation.term.counter));
+        self.disk.ledger_then(After::Reserved(activation.id));
         self.reserve = Some(Reserve { activation, durable: false });
     }
 
-    pub(super) fn reserved(&mut self, counter: u64) {
+    pub(super) fn reserved(&mut self, id: ActivationId) {
         if let Some(reserve) = &mut self.reserve
-            && reserve.activation.term.counter == counter
+            && reserve.activation.id == id
         {
             reserve.durable = true;
             return;
         }
         // It was taken before it was durable: it is what the level waits for.
-        self.taken(counter);
+        if let LevelState::Taking(taking) = &self.level
+            && taking.activation.id == id
+        {
+            let counter = taking.activation.term.counter;
+            self.taken(counter);
+        }
     }
 
     /// The reserved activation, if nobody has named its counter since, and whether it is durable.
