@@ -129,9 +129,10 @@ impl World {
         self.excused_until = self.excused_until.max(self.now + self.span() + REDIAL);
     }
 
-    /// Whether a link like this loses heartbeats: then it is as bad as a cut.
+    /// Whether a link like this is as bad as a cut: a dial, the hellos and the verdict cross it five
+    /// times, and may take no longer than the failover timeout.
     fn is_bad(&self, late: Micros, rate: u64) -> bool {
-        late > self.span() / 4 || (rate > 0 && rate < RATE_MIN)
+        late > self.span() / 8 || (rate > 0 && rate < RATE_MIN)
     }
 
     /// Slows the link in both directions.
