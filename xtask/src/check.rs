@@ -75,12 +75,12 @@ pub(crate) fn judge(report: &Report, json: Option<&Path>) -> Outcome {
 
 /// Runs a plan.
 pub(crate) fn measure(plan: &Plan) -> Outcome<Report> {
-    let folder = pair::prepare()?;
+    let place = pair::prepare()?;
     let runtime = pair::runtime()?;
     runtime.block_on(async {
         let names: Vec<&str> = Way::ALL.iter().map(|way| way.word()).chain(["http"]).collect();
         let more = plant::settings(&plan.faults, &names);
-        let pair = pair::demo(&folder, &more)?.with_proxy().start().await?;
+        let pair = pair::demo(&place.folder, &more)?.with_proxy().start().await?;
         let active = pair.settles().await?;
         steps::say(&format!("node {} is active, the other is in sync", active.id()));
         let browser = if plan.browsers { Some(Browser::launch().await?) } else { None };

@@ -20,10 +20,10 @@ const KEYS_WAITING: usize = 16;
 
 /// Starts everything and follows the keys until `q`.
 pub(crate) fn run() -> Outcome {
-    let folder = pair::prepare()?;
+    let place = pair::prepare()?;
     let runtime = pair::runtime()?;
     runtime.block_on(async {
-        let pair = Arc::new(pair::demo(&folder, "")?.with_proxy().start().await?);
+        let pair = Arc::new(pair::demo(&place.folder, "")?.with_proxy().start().await?);
         introduce(&pair)?;
         let watching = tokio::spawn(watch(Arc::clone(&pair)));
         let ended = follow_keys(&pair).await;
