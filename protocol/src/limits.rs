@@ -74,6 +74,8 @@ pub const PERMIT_MARGIN: Duration = Duration::from_millis(100);
 /// A freeze must end in a commit or an abort within this time.
 pub const FREEZE_MAX: Duration = Duration::from_millis(500);
 
+/// Ids that a page which navigates away may still use before the next one begins above them.
+pub const IDS_LEFT_TO_A_PAGE: u64 = 10_000;
 /// A client pings after this much silence.
 pub const CLIENT_PING_AFTER: Duration = Duration::from_millis(1_000);
 /// A client counts a connection as lost after this much silence.

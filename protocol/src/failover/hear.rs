@@ -34,7 +34,8 @@ impl Failover {
         }
         match message {
             ServerMessage::Opened(bound) => self.bind(now, place, bound, None),
-            ServerMessage::Resumed { recovered, bound, highest: _ } => {
+            ServerMessage::Resumed { recovered, bound, highest } => {
+                self.outbox.above(highest);
                 self.bind(now, place, bound, Some(recovered));
             }
             ServerMessage::Standby { status, via_proxy } => {

@@ -184,6 +184,23 @@ impl Outbox {
         }
     }
 
+    /// The node has seen ids up to `highest` from this session: another page of it may have used
+    /// them. What was never sent gets ids above, or the node would answer for the other page's.
+    pub(super) fn above(&mut self, highest: WriteId) {
+        self.next = self.next.max(WriteId(highest.0.saturating_add(1)));
+        let used = self.open.iter().filter(|(id, entry)| !entry.sent && **id <= highest);
+        let used: Vec<WriteId> = used.map(|(id, _)| *id).collect();
+        for id in used {
+            let Some(mut entry) = self.open.remove(&id) else { continue };
+            if !std::mem::replace(&mut entry.quiet, true) {
+                entry.covers.push(id);
+            }
+            let above = self.next;
+            self.next = WriteId(above.0.saturating_add(1));
+            self.open.insert(above, entry);
+        }
+    }
+
     /// All that is to be sent on a newly bound connection, in order.
     pub(super) fn resend(&mut self, clock: NodeClock) -> Vec<Request> {
         self.requests(clock, |_| true)
@@ -394,5 +411,20 @@ mod tests {
             assert!(sent[0].resent);
             assert_eq!(sent[0].deadline, SessionClock(12_000 + left));
         }
+    }
+
+    #[test]
+    fn ids_that_another_page_has_used_are_not_used_again() {
+        let clock = NodeClock { told: SessionClock(0), at: at(0) };
+        let mut outbox = Outbox::new();
+        let write = || Operation::Write { tag: "t".to_owned(), value: TagValue::Int(1) };
+        let (sent, _) = outbox.add(at(0), write(), DEADLINE, false);
+        assert_eq!(outbox.send(clock).len(), 1);
+        let (unsent, _) = outbox.add(at(0), write(), DEADLINE, false);
+        outbox.above(WriteId(5));
+        let ids: Vec<WriteId> = outbox.resend(clock).iter().map(|r| r.id).collect();
+        assert_eq!(ids, [sent, WriteId(6)], "what was sent keeps its id, for the node knows it");
+        assert_eq!(outbox.done(WriteId(6)).unwrap().ids, [unsent], "the user hears of its own id");
+        assert_eq!(outbox.next(), WriteId(7));
     }
 }

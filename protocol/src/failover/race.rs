@@ -11,7 +11,7 @@ use crate::failover::place::{Place, PlaceId, Seat};
 use crate::failover::resume::Outage;
 use crate::failover::selector::choose;
 use crate::failover::{Failover, NAVIGATE_WAIT};
-use crate::limits::{CLIENT_FRESH, CLIENT_MOVED_WAIT};
+use crate::limits::{CLIENT_FRESH, CLIENT_MOVED_WAIT, IDS_LEFT_TO_A_PAGE};
 use crate::session::{Outcome, WriteId};
 use crate::time::Instant;
 use crate::wire::session::ClientMessage;
@@ -313,6 +313,8 @@ impl Failover {
         let Some(token) = self.session.handover.take() else { return };
         saved.token = token;
         saved.nonce = Some(format!("{:016x}", self.jitter.next()));
+        // This page goes on until the next one stands, and uses ids meanwhile.
+        saved.next_id = WriteId(saved.next_id.0.saturating_add(IDS_LEFT_TO_A_PAGE));
         self.out.push_back(Output::Navigate { url, saved: Box::new(saved) });
     }
 
