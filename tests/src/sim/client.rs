@@ -36,6 +36,8 @@ pub struct Client {
     pub conns: BTreeMap<ConnId, Option<PipeId>>,
     /// Counts its user's deeds.
     pub deeds: u64,
+    /// Counts its pages: a reload without anything kept is another client to the nodes.
+    pub life: u64,
 }
 
 impl Client {
@@ -73,6 +75,7 @@ impl Client {
             told: Vec::new(),
             conns: BTreeMap::new(),
             deeds: 0,
+            life: 1,
         }
     }
 
@@ -83,7 +86,12 @@ impl Client {
 
     /// Its end of a connection.
     pub fn end(&self) -> End {
-        End { host: self.host(), life: 1 }
+        End { host: self.host(), life: self.life }
+    }
+
+    /// Its name to the checkers.
+    pub fn person(&self) -> usize {
+        person(self.index, self.life)
     }
 
     /// When it is to be woken, and its host.
@@ -105,4 +113,9 @@ pub fn clock(now: Micros) -> Instant {
 /// Virtual time of a client's clock.
 pub fn virtual_time(at: Instant) -> Micros {
     at.as_micros().saturating_sub(OFFSET)
+}
+
+/// Names the user of one page of a client.
+pub fn person(index: usize, life: u64) -> usize {
+    index + 100 * usize::try_from(life - 1).unwrap_or(0)
 }

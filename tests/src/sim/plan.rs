@@ -19,6 +19,7 @@ const FAULTS_MAX: u64 = 14;
 const WRITES: u64 = 50;
 const ACKS: u64 = 10;
 const CONFIGS: u64 = 4;
+const RELOADS: u64 = 6;
 
 /// Which node a fault meets: decided when it comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +115,8 @@ pub enum Deed {
     Ack,
     /// Sets a property.
     Props,
+    /// Loads the page anew, with nothing kept.
+    Reload,
 }
 
 /// All of one run.
@@ -167,11 +170,12 @@ impl Plan {
         let mut faults: Vec<Planned> = (0..count).map(|_| fault(&mut chance, &settings)).collect();
         faults.sort_by_key(|planned| planned.at);
         let clients = CLIENTS as u64;
-        let mut deeds: Vec<(Micros, usize, Deed)> = (0..WRITES + ACKS)
+        let mut deeds: Vec<(Micros, usize, Deed)> = (0..WRITES + ACKS + RELOADS)
             .map(|index| {
                 let at = chance.range(2 * SECOND, LENGTH);
                 let client = usize::try_from(chance.range(0, clients)).unwrap_or(0);
                 let deed = match index {
+                    _ if index >= WRITES + ACKS => Deed::Reload,
                     _ if index >= WRITES => Deed::Ack,
                     _ if index % 8 == 7 => Deed::Set,
                     _ if index % 16 == 6 => Deed::Props,

@@ -27,7 +27,7 @@ use tandem_protocol::node::{NodeId, Role};
 use super::chance::Chance;
 use super::check::{Broken, Failure, Rule, Witness};
 use super::client::Client;
-use super::disk::{Archive, Disk};
+use super::disk::Disk;
 use super::network::{Arrival, End, FIRST_CLIENT, Host, Micros, Network, PipeId};
 use super::node::{Knock, Node, Purpose};
 use super::plan::{CLIENTS, Deed, Plan};
@@ -263,10 +263,6 @@ impl World {
         if self.failure.is_none() {
             self.failure = Some(Failure { seed: self.plan.seed, at: self.now, rule, text });
         }
-    }
-
-    fn archives(&self) -> [&[Archive]; 2] {
-        [self.nodes[0].disk.archives(), self.nodes[1].disk.archives()]
     }
 
     /// The failover timeout in microseconds.

@@ -9,8 +9,8 @@ use tandem_protocol::tag::TagValue;
 
 use super::World;
 use super::driver::address;
-use crate::sim::client::{clock, virtual_time};
-use crate::sim::network::{Cargo, DIALER, FIRST_CLIENT, Host, PipeId};
+use crate::sim::client::{Client, clock, virtual_time};
+use crate::sim::network::{Cargo, DIALER, End, FIRST_CLIENT, Host, PipeId};
 use crate::sim::node::Purpose;
 use crate::sim::plan::Deed;
 
@@ -68,8 +68,11 @@ impl World {
         }
     }
 
-    pub(super) fn client_connected(&mut self, host: Host, conn: u64, pipe: PipeId) {
-        let client = host - FIRST_CLIENT;
+    pub(super) fn client_connected(&mut self, dialer: End, conn: u64, pipe: PipeId) {
+        let client = dialer.host - FIRST_CLIENT;
+        if self.clients[client].end() != dialer {
+            return self.close_pipe(pipe, DIALER);
+        }
         match self.clients[client].conns.get_mut(&ConnId(conn)) {
             Some(waits) if waits.is_none() => {
                 *waits = Some(pipe);
@@ -79,8 +82,11 @@ impl World {
         }
     }
 
-    pub(super) fn client_refused(&mut self, host: Host, conn: u64, why: &str) {
-        let client = host - FIRST_CLIENT;
+    pub(super) fn client_refused(&mut self, dialer: End, conn: u64, why: &str) {
+        let client = dialer.host - FIRST_CLIENT;
+        if self.clients[client].end() != dialer {
+            return;
+        }
         if let Some(None) = self.clients[client].conns.get(&ConnId(conn)) {
             self.clients[client].conns.remove(&ConnId(conn));
             self.tell_client(client, Input::Ended { conn: ConnId(conn), why: why.to_owned() });
@@ -150,7 +156,8 @@ impl World {
 
     fn outcome(&mut self, client: usize, id: WriteId, outcome: &Outcome) {
         if self.clients[client].open.remove(&id) {
-            self.witness.tells(client, id, outcome);
+            let person = self.clients[client].person();
+            self.witness.tells(person, id, outcome);
             self.tally.case(match outcome {
                 Outcome::Applied => "outcome applied",
                 Outcome::Rejected { .. } => "outcome rejected",
@@ -179,9 +186,23 @@ impl World {
         id
     }
 
+    /// A user reloads the page in a window that keeps nothing: a new session.
+    fn reload(&mut self, client: usize) {
+        self.tell_client(client, Input::Command(Command::Close));
+        let life = self.clients[client].life + 1;
+        let deeds = self.clients[client].deeds;
+        let fresh = Client::resuming(client, &self.plan, self.now, None);
+        self.clients[client] = Client { life, deeds, ..fresh };
+        self.tally.case("page reloaded");
+        self.drain_client(client);
+    }
+
     pub(super) fn user(&mut self, client: usize, deed: Deed) {
         if !self.users {
             return;
+        }
+        if deed == Deed::Reload {
+            return self.reload(client);
         }
         self.clients[client].deeds += 1;
         let number = self.clients[client].deeds;
@@ -195,6 +216,7 @@ impl World {
                 let Some((alarm, raise)) = self.clients[client].alarms.pop_first() else { return };
                 Operation::Ack { alarm, raise, note: None }
             }
+            Deed::Reload => return,
             Deed::Props => {
                 let mut props = serde_json::Map::new();
                 props.insert("typed".to_owned(), number.into());

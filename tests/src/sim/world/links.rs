@@ -84,7 +84,7 @@ impl World {
     /// A dial led to a connection, or to one that nobody waits for any more.
     pub(super) fn opened(&mut self, pipe: PipeId, dialer: End, purpose: Purpose) {
         if let Purpose::Session(conn) = purpose {
-            return self.client_connected(dialer.host, conn, pipe);
+            return self.client_connected(dialer, conn, pipe);
         }
         let node = &mut self.nodes[dialer.host];
         if node.end() != dialer || node.run.is_none() {
@@ -98,7 +98,7 @@ impl World {
     /// A dial led to nothing.
     pub(super) fn dial_failed(&mut self, dialer: End, purpose: Purpose, why: &'static str) {
         match purpose {
-            Purpose::Session(conn) => self.client_refused(dialer.host, conn, why),
+            Purpose::Session(conn) => self.client_refused(dialer, conn, why),
             Purpose::Control(_) | Purpose::Bulk(..) => self.if_alive(dialer, |world, host| {
                 let Some(run) = &mut world.nodes[host].run else { return };
                 match purpose {

@@ -45,7 +45,8 @@ impl World {
 
     fn welcome(&mut self, host: Host, knock: Knock) {
         let pipe = self.accept(host, PipeKind::Session, knock);
-        let client = knock.from.host.saturating_sub(crate::sim::network::FIRST_CLIENT);
+        let index = knock.from.host.saturating_sub(crate::sim::network::FIRST_CLIENT);
+        let client = crate::sim::client::person(index, knock.from.life);
         debug_assert!(matches!(knock.purpose, Purpose::Session(_)));
         if let Some(run) = &mut self.nodes[host].run {
             let held = std::collections::VecDeque::new();
