@@ -6,8 +6,8 @@
 //! ```
 //!
 //! After each input the rules are drained. A thread that was stalled finds both a due time and
-//! messages that had come in time; those are given first, as of just before the due time, so that a busy
-//! machine does not accuse a peer that spoke.
+//! messages that had come in time; those are given first, as of just before the due time, so that
+//! a busy machine does not accuse a peer that spoke.
 
 use std::collections::HashMap;
 use std::sync::Arc;
