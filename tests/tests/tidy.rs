@@ -45,8 +45,8 @@ fn walk(folder: &Path, found: &mut Vec<Source>) {
         if path.is_dir() && !path.ends_with("target") && !path.ends_with("node_modules") {
             walk(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let path = path.strip_prefix(root()).unwrap().to_path_buf();
+            let text = std::fs::read_to_string(&path).expect("a source is text");
+            let path = path.strip_prefix(root()).expect("below the root").to_path_buf();
             found.push(Source { path, text });
         }
     }
