@@ -49,7 +49,9 @@ use crate::failover::output::{Output, SessionEvent};
 use crate::failover::place::{Book, PlaceId, Seat};
 use crate::failover::resume::{Outage, Session};
 use crate::failover::selector::Terms;
-use crate::limits::{PROPS_MAX_BYTES, SESSION_MESSAGE_MAX_BYTES, SUBSCRIPTIONS_MAX};
+use crate::limits::{
+    IDS_LEFT_TO_A_PAGE, PROPS_MAX_BYTES, SESSION_MESSAGE_MAX_BYTES, SUBSCRIPTIONS_MAX,
+};
 use crate::session::{Operation, Outcome, WriteId};
 use crate::time::Instant;
 use crate::wire::session::ClientMessage;
@@ -71,6 +73,8 @@ pub struct Failover {
     terms: Terms,
     session: Session,
     outbox: Outbox,
+    /// Ids that the page before may have used after it gave this one its place.
+    left: std::ops::Range<u64>,
     tags: Vec<String>,
     /// Where the session was served last.
     home: Option<PlaceId>,
@@ -100,9 +104,13 @@ impl Failover {
         let session = Session::new(&options);
         let mut terms = Terms::default();
         let mut outbox = Outbox::new();
+        let mut left = 0..0;
         if let Some(saved) = options.resume {
             if let Some(term) = &saved.term {
                 terms.said(saved.pair.as_ref(), term, now);
+            }
+            if saved.nonce.is_some() {
+                left = saved.next_id.0.saturating_sub(IDS_LEFT_TO_A_PAGE)..saved.next_id.0;
             }
             outbox = Outbox::restored(saved.next_id, saved.open);
         }
@@ -115,6 +123,7 @@ impl Failover {
             terms,
             session,
             outbox,
+            left,
             tags: Vec::new(),
             home: None,
             outage: None,

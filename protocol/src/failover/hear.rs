@@ -196,7 +196,13 @@ impl Failover {
 
     /// What became of an operation.
     pub(super) fn finish(&mut self, id: WriteId, copies: u8, outcome: &Outcome) {
-        let Some(done) = self.outbox.done(id) else { return };
+        let Some(done) = self.outbox.done(id) else {
+            // The page before did it on its way here, and could not hear what became of it.
+            if self.left.contains(&id.0) {
+                self.outcome(id, copies, outcome.clone());
+            }
+            return;
+        };
         for id in done.ids {
             self.outcome(id, copies, outcome.clone());
         }

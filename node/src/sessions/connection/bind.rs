@@ -6,10 +6,11 @@ use tandem_protocol::event::EventPosition;
 use tandem_protocol::gateway::input::{Items, Request};
 use tandem_protocol::gateway::output::Answer;
 use tandem_protocol::item::Kind;
+use tandem_protocol::limits::OUTCOMES_MAX;
 use tandem_protocol::node::SyncState;
 use tandem_protocol::runtime::events;
 use tandem_protocol::runtime::records::{self, SessionRecord};
-use tandem_protocol::session::{Outcome, SessionId, Token};
+use tandem_protocol::session::{Outcome, SessionId, Token, WriteId};
 use tandem_protocol::wire::session::{Bound, CloseReason, Object, ServerMessage};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -174,10 +175,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let complete = self.standing.borrow().status.sync != SyncState::OutOfDate;
         let recovered = complete && events::reaches(&kept, known);
         let cursor = if recovered { known } else { events::last(&kept) };
-        let highest = record.highest;
+        let (floor, highest) = (record.floor, record.highest);
         let bound = self.bound(&kept, &session, Place::of(record), token, cursor);
-        self.bind(session, cursor, &bound);
-        self.say(&ServerMessage::Resumed { recovered, highest, bound }).await
+        self.bind(session.clone(), cursor, &bound);
+        self.say(&ServerMessage::Resumed { recovered, highest, bound }).await?;
+        if nonce.is_some() {
+            self.say_recorded(&kept, &session, floor, highest).await?;
+        }
+        Ok(())
+    }
+
+    /// A page that came by a hand-over token hears the outcomes that its page before had no time
+    /// to hear.
+    async fn say_recorded(
+        &mut self,
+        kept: &Items,
+        session: &SessionId,
+        floor: WriteId,
+        highest: WriteId,
+    ) -> Flow {
+        let most = u64::try_from(OUTCOMES_MAX).unwrap_or(u64::MAX);
+        let first = floor.0.max(highest.0.saturating_sub(most)) + 1;
+        let in_sync = self.standing.borrow().status.peer.as_ref().is_some_and(|p| p.in_sync);
+        let copies = if in_sync { 2 } else { 1 };
+        for id in (first..=highest.0).map(WriteId) {
+            if let Some(outcome) = records::outcome(kept, session, id) {
+                self.say(&ServerMessage::Outcome { id, copies, outcome }).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn say_standby(&mut self) -> Flow {

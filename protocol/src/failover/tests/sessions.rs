@@ -261,6 +261,11 @@ fn a_browser_at_a_node_resumes_first_and_then_goes_there() {
     let told = bench.told();
     assert_eq!(told, ["connected b", "transferred a b 0", "resumed recovered", "state"]);
     assert_eq!(bench.machine.next_id(), saved.next_id);
+    let id = crate::session::WriteId(2);
+    let outcome = crate::session::Outcome::Applied;
+    bench.say(B, &ServerMessage::Outcome { id, copies: 2, outcome });
+    let heard = bench.told();
+    assert!(heard.iter().any(|told| told.contains("applied")), "the old page's: {heard:?}");
     assert_eq!(bench.machine.save().unwrap().nonce, None, "a session's own token from now on");
 }
 
