@@ -4,6 +4,7 @@
 //! heartbeat. Rooms ask it through a [`Handle`] and read what it has published: status, items,
 //! level, permit. It never awaits a room.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tandem_protocol::gateway::input::{Items, Request};
@@ -13,6 +14,7 @@ use tandem_protocol::limits::REQUESTS_WAITING_MAX;
 use tandem_protocol::node::Level;
 use tandem_protocol::status::Status;
 use tandem_protocol::term::{ActivationId, Term};
+use tandem_protocol::wire::peer::Refusal;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -71,6 +73,11 @@ pub struct Handle {
 impl Handle {
     pub(crate) fn new(requests: mpsc::Sender<Asked>, published: Arc<Published>) -> Handle {
         Handle { requests, waiting: Arc::new(Semaphore::new(REQUESTS_WAITING_MAX)), published }
+    }
+
+    /// How often this node closed a connection of the link, by reason.
+    pub fn closed_links(&self) -> BTreeMap<Refusal, u64> {
+        self.published.closed_links()
     }
 
     /// Asks the rules and waits for their answer: after the store and the peer where it must.

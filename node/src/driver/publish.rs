@@ -1,12 +1,14 @@
 //! What the driver publishes and rooms read.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tandem_protocol::gateway::input::Items;
 use tandem_protocol::gateway::output::Permit;
 use tandem_protocol::item::{Kind, Update};
 use tandem_protocol::node::Level;
 use tandem_protocol::status::Status;
+use tandem_protocol::wire::peer::Refusal;
 use tokio::sync::{broadcast, watch};
 
 use super::{LevelNow, Shown};
@@ -26,6 +28,7 @@ pub(crate) struct Published {
     pub(super) shown: broadcast::Sender<Arc<Shown>>,
     config: RwLock<Items>,
     kept: RwLock<Items>,
+    closed_links: Mutex<BTreeMap<Refusal, u64>>,
 }
 
 impl Published {
@@ -41,7 +44,18 @@ impl Published {
             shown: broadcast::Sender::new(SHOWN_CAPACITY),
             config: RwLock::new(config),
             kept: RwLock::new(kept),
+            closed_links: Mutex::default(),
         }
+    }
+
+    /// A connection of the link was closed by this node.
+    pub(super) fn closed_link(&self, reason: Refusal) {
+        let mut closed = self.closed_links.lock().unwrap_or_else(PoisonError::into_inner);
+        *closed.entry(reason).or_default() += 1;
+    }
+
+    pub(super) fn closed_links(&self) -> BTreeMap<Refusal, u64> {
+        self.closed_links.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn slot(&self, kind: Kind) -> &RwLock<Items> {

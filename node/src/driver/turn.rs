@@ -272,6 +272,7 @@ impl Driver {
             }
             Output::CloseLink { link, reason, detail } => {
                 tracing::debug!(link = link.0, ?reason, detail, "closes the link");
+                self.published.closed_link(reason);
                 rooms.links.close(link);
             }
             Output::Look { look, listens } => rooms.links.look(look, listens),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 use tandem_protocol::node::Level;
+use tandem_protocol::wire::peer::Refusal;
 use tandem_protocol::wire::session::CloseReason;
 
 use super::State;
@@ -117,6 +118,11 @@ pub(super) fn text(state: &State) -> Reply {
         .collect();
     let help = "Session connections that this node closed.";
     gauge("tandem_session_closed_total", help, "counter", &closed);
+    let closed = state.rooms.driver.closed_links();
+    let closed: Vec<_> =
+        closed.iter().map(|(reason, n)| (label("reason", &snake(*reason)), *n)).collect();
+    let help = "Connections of the link to the peer that this node closed.";
+    gauge("tandem_link_closed_total", help, "counter", &closed);
 
     reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out)
 }
@@ -124,6 +130,18 @@ pub(super) fn text(state: &State) -> Reply {
 /// The word by which a reason is told to clients.
 fn word(reason: &CloseReason) -> Option<String> {
     serde_json::to_value(reason).ok()?.as_str().map(str::to_owned)
+}
+
+/// `WrongSecret` as `wrong_secret`.
+fn snake(reason: Refusal) -> String {
+    let mut word = String::new();
+    for letter in format!("{reason:?}").chars() {
+        if letter.is_ascii_uppercase() && !word.is_empty() {
+            word.push('_');
+        }
+        word.push(letter.to_ascii_lowercase());
+    }
+    word
 }
 
 #[cfg(test)]
