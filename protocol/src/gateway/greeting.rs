@@ -48,6 +48,13 @@ impl Greeting {
 }
 
 impl Gateway {
+    /// Whether somebody speaks on a connection that is no established link yet.
+    pub(super) fn is_greeted(&self) -> bool {
+        let speaks = |greeting: &Greeting| !matches!(greeting.state, State::AwaitChallenge);
+        self.link.as_ref().is_some_and(|link| !link.established())
+            || self.greetings.values().any(speaks)
+    }
+
     pub(super) fn link_up(&mut self, link: LinkId, side: Side) {
         let deadline = self.now + VERDICT_WAIT;
         let state = match side {

@@ -239,6 +239,11 @@ impl Gateway {
             fence: None,
             retaking: None,
         }));
+        if self.was_stalled() {
+            // It decided before the stall: the peer may have used the time.
+            self.fence();
+            return;
+        }
         self.give_permit();
         self.say_took();
         self.heartbeat();
@@ -277,6 +282,15 @@ impl Gateway {
         let Some(link) = self.link.as_ref().filter(|l| l.established()) else { return };
         let id = link.id;
         self.send(id, Message::Took { term });
+    }
+
+    /// The term that is on its way to the disk has been overtaken: another one takes its place.
+    pub(super) fn take_again(&mut self) {
+        let LevelState::Taking(taking) = self.level.clone() else { return };
+        let activation = self.next_activation();
+        self.begin_history(&activation);
+        self.disk.ledger_then(After::Taken(activation.term.counter));
+        self.level = LevelState::Taking(Taking { activation, ..taking });
     }
 
     /// An active node goes on in a new term above its peer's; the old one holds until then.

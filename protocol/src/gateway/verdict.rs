@@ -115,7 +115,11 @@ impl Gateway {
             LevelState::Undecided { .. } | LevelState::Standby => {
                 self.take(TakeReason::Verdict(reason));
             }
-            LevelState::Taking(_) => {}
+            LevelState::Taking(taking) => {
+                if new_term || self.ledger.highest_counter > taking.activation.term.counter {
+                    self.take_again();
+                }
+            }
             LevelState::Active(active) => {
                 let higher = self.ledger.highest_counter > active.activation.term.counter;
                 if self.fenced() {

@@ -51,6 +51,8 @@ pub(super) struct Peer {
     /// This node was stalled, and what it read since may have waited in the socket: a peer that
     /// lives has dialed again by then.
     no_silence_before: Instant,
+    /// Silence has been put off for a greeting that may be the peer's.
+    greeted: bool,
     /// When it last gave a sign: a message, or the end of its link.
     pub(super) last_sign: Instant,
 }
@@ -166,6 +168,7 @@ impl Gateway {
         self.peer.next_look = None;
         // Whoever says hello now is heard now, not out of a socket's buffer.
         self.peer.no_silence_before = Instant::ZERO;
+        self.peer.greeted = false;
         self.drop_reserve();
         let named = [hello.stand.taking, hello.stand.term.as_ref().map(|t| t.counter)];
         let highest = named.into_iter().flatten().fold(hello.highest_counter, u64::max);
@@ -321,17 +324,34 @@ impl Gateway {
 
     pub(super) fn watch_time(&mut self) {
         self.look();
+        let greeted = self.is_greeted();
         let Some(liveness) = &mut self.peer.liveness else { return };
-        if liveness.check(self.now) == Voice::Silent {
-            if self.now < self.peer.no_silence_before {
-                liveness.excuse(self.now);
-                return;
-            }
-            self.lost(Evidence::Silence);
+        if liveness.check(self.now) == Voice::Alive {
+            return;
         }
+        // A verdict that is on its way decides: taking the level now would be behind its back.
+        let first = greeted && !std::mem::replace(&mut self.peer.greeted, greeted);
+        if first || self.now < self.peer.no_silence_before {
+            liveness.excuse(self.now);
+            return;
+        }
+        self.lost(Evidence::Silence);
+    }
+
+    /// Whether this node was stalled a moment ago: what it knows of its peer may be old.
+    pub(super) fn was_stalled(&self) -> bool {
+        self.now < self.peer.no_silence_before
     }
 
     pub(super) fn heard_goodbye(&mut self, kind: Goodbye) {
+        if self.was_stalled() {
+            // It waited in the socket of a stalled node: the peer may run again by now.
+            if let Some(link) = self.link.take() {
+                self.close_link(link.id, Refusal::LevelChanged, "a goodbye that may be old");
+            }
+            self.link_ended();
+            return;
+        }
         let moves = match kind {
             Goodbye::HandedOver | Goodbye::StoppingWithout | Goodbye::StandbyLeaving => true,
             Goodbye::DiskFailed => self.peer.told_in_sync,
