@@ -136,3 +136,50 @@ fn ten_thousand_resumes() {
         world.input_cost(0);
     });
 }
+
+/// A node that is stopped between its decision and its disk asks before it acts.
+#[test]
+fn stalled_while_taking() {
+    each_pair(|world| {
+        world.nodes[0].disk.slow = 600 * MS;
+        world.take_down(1, false);
+        world.take_down(0, false);
+        pass(world, 100 * MS);
+        world.bring_up(0);
+        world.bring_up(1);
+        until(world, 5 * SECOND, "somebody is taking", |w| is_taking(w, 0) || acts(w, 1));
+        if acts(world, 1) {
+            return;
+        }
+        world.stall(0);
+        until(world, 6 * SECOND, "node 1 takes over", |w| acts(w, 1));
+        world.nodes[0].disk.slow = 0;
+        world.thaw(0);
+        never(world, 6 * SECOND, "the thawed node acts", |w| acts(w, 0));
+    });
+}
+
+/// A goodbye that waited in the socket of a stalled standby is old: its sender runs again.
+#[test]
+fn an_old_goodbye_moves_nothing() {
+    each_pair(|world| {
+        world.stall(1);
+        pass(world, 50 * MS);
+        world.stop(0);
+        pass(world, 100 * MS);
+        world.bring_up(0);
+        until(world, 6 * SECOND, "node 0 is active again", |w| acts(w, 0));
+        world.thaw(1);
+        never(world, 6 * SECOND, "the thawed standby acts", |w| acts(w, 1));
+    });
+}
+
+/// A goodbye that is read when it is said moves the level at once.
+#[test]
+fn a_goodbye_moves_at_once() {
+    each_pair(|world| {
+        world.stop(0);
+        until(world, 20 * MS, "node 1 is active", |w| acts(w, 1));
+        world.bring_up(0);
+    });
+}
