@@ -98,7 +98,10 @@ impl Gateway {
     pub fn new(now: Instant, wall: UnixMs, options: Options, loaded: Loaded) -> Gateway {
         let Loaded { mut ledger, config, kept } = loaded;
         if let Some(reserved) = ledger.reserved.take() {
-            ledger.highest_counter = ledger.highest_counter.max(reserved.term.counter);
+            // It may have been told to clients just before the end of the process: a peer that
+            // has used the same counter since must hear of a greater one.
+            let spent = reserved.term.counter.saturating_add(1);
+            ledger.highest_counter = ledger.highest_counter.max(spent);
         }
         let config = Log::new(Kind::Config, config, ledger.config_head);
         let kept = Log::new(Kind::Kept, kept, [0; 32]);
