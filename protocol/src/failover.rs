@@ -75,6 +75,8 @@ pub struct Failover {
     outbox: Outbox,
     /// Ids that the page before may have used after it gave this one its place.
     left: std::ops::Range<u64>,
+    /// This page has given its place to the next one, which stands by then.
+    leaving: Option<Instant>,
     tags: Vec<String>,
     /// Where the session was served last.
     home: Option<PlaceId>,
@@ -124,6 +126,7 @@ impl Failover {
             session,
             outbox,
             left,
+            leaving: None,
             tags: Vec::new(),
             home: None,
             outage: None,
@@ -213,6 +216,12 @@ impl Failover {
             let (id, _) = self.outbox.add(now, operation, deadline, false);
             self.outbox.done(id);
             return self.outcome(id, 0, Outcome::Rejected { reason });
+        }
+        if self.leaving.is_some_and(|until| now < until) && !outbox::is_state(&operation) {
+            // Its answer would come to a page that is gone: surely not applied is the honest one.
+            let (id, _) = self.outbox.add(now, operation, deadline, false);
+            self.outbox.done(id);
+            return self.outcome(id, 0, Outcome::Expired);
         }
         let (id, taken) = self.outbox.add(now, operation.clone(), deadline, false);
         match taken {

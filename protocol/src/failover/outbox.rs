@@ -282,7 +282,7 @@ fn expiry(entry: &Entry) -> Option<Instant> {
 }
 
 /// Whether an operation sets the session's own state.
-fn is_state(operation: &Operation) -> bool {
+pub(super) fn is_state(operation: &Operation) -> bool {
     match operation {
         Operation::Props { .. } | Operation::Page { .. } => true,
         Operation::Write { .. } | Operation::Ack { .. } => false,

@@ -315,6 +315,7 @@ impl Failover {
         saved.nonce = Some(format!("{:016x}", self.jitter.next()));
         // This page goes on until the next one stands, and uses ids meanwhile.
         saved.next_id = WriteId(saved.next_id.0.saturating_add(IDS_LEFT_TO_A_PAGE));
+        self.leaving = Some(now + NAVIGATE_WAIT);
         self.out.push_back(Output::Navigate { url, saved: Box::new(saved) });
     }
 

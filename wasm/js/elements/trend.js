@@ -32,7 +32,6 @@ export class TandemTrend extends TandemElement {
   #loss = null;
   #ahead = -Infinity;
   #pointer = null;
-  #drawn = 0;
 
   attach(session) {
     const root = this.build(CSS, `<div part="legend"></div><div part="plot"
@@ -45,13 +44,10 @@ export class TandemTrend extends TandemElement {
     canvas.onpointermove = (event) => (this.#pointer = event.offsetX);
     canvas.onpointerleave = () => (this.#pointer = null);
     let running = true;
-    const frame = (now) => {
+    const frame = () => {
       if (!running) return;
-      if (now - this.#drawn >= FRAME_MS) {
-        this.#drawn = now;
-        this.#draw(canvas);
-      }
-      requestAnimationFrame(frame);
+      this.#draw(canvas);
+      setTimeout(requestAnimationFrame, FRAME_MS, frame);
     };
     requestAnimationFrame(frame);
     this.keep(
