@@ -146,10 +146,10 @@ impl Cast {
         Ok(())
     }
 
-    /// Checks what only a look at the pages can tell.
-    async fn looks(&self) -> Outcome {
+    /// Waits until each page stands, and checks what only a look at it can tell.
+    async fn stands_at(&self, node: &str) -> Outcome {
         for page in &self.pages {
-            page.is_where_it_was().await?;
+            page.stands_at(node).await?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tandem_tests::browser::{Browser, Page, Report};
-use tandem_tests::harness::{Error, until};
+use tandem_tests::harness::until;
 use tokio::sync::mpsc;
 
 use super::client::Client;
@@ -123,12 +123,15 @@ impl PageClient {
         outcome.await.map_err(Failure::from)
     }
 
-    /// Whether it still shows the page that it was opened at, without an error.
-    pub(crate) async fn is_where_it_was(&self) -> Outcome {
-        let path = until("a page answers", Duration::from_secs(10), async || {
-            self.page.eval("location.pathname").await.map_err(|e: Error| e.to_string())
-        });
-        let path = path.await?;
+    /// Waits until the page stands: behind the proxy where it was, else at this node, since the
+    /// next fault must not come while a document loads. Then it must show what it showed.
+    pub(crate) async fn stands_at(&self, node: &str) -> Outcome {
+        let way = self.client.way();
+        let there = if way.by_proxy() { "true" } else { "location.origin === TANDEM_NODE" };
+        let there = there.replace("TANDEM_NODE", &json!(node).to_string());
+        let live = "document.querySelector('tandem-session')?.session?.state === 'live'";
+        self.page.waits_for(&format!("{there} && {live}"), Duration::from_secs(20)).await?;
+        let path = self.page.eval("location.pathname").await?;
         if path != json!(PAGE) {
             self.client.breaks(format!("shows {path} instead of {PAGE}"));
         }

@@ -114,8 +114,8 @@ pub(crate) async fn run(pair: &Pair, cast: &Cast, fault: Fault, marker: &str) ->
         }
     }
     pair.settles().await?;
+    cast.stands_at(other.base()).await?;
     all_live(cast, other).await?;
-    cast.looks().await?;
     let fsync_ms = fsync_ms(other).await;
     let clients = cast.clients.iter().map(|client| Seen {
         way: client.way(),
