@@ -42,8 +42,8 @@ impl Fault {
         }
     }
 
-    /// The median outage must be below this.
-    /// `None`: measured, without a target of its own (a page that comes straight from a node is rebuilt at the other).
+    /// The median outage must be below this. `None`: measured, without a target of its own, for a
+    /// page that comes straight from a node is rebuilt at the other.
     pub(crate) fn target_ms(self, way: Way) -> Option<f64> {
         match (self, way) {
             (Fault::Freeze, _) => Some(900.0),
