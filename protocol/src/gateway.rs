@@ -24,6 +24,7 @@ mod answers;
 mod data;
 mod disk;
 mod fence;
+mod goodbye;
 mod greeting;
 pub mod input;
 mod level;

@@ -17,12 +17,11 @@ use crate::gateway::disk::After;
 use crate::gateway::fence::Fence;
 use crate::gateway::output::{EventKind, Output, Permit};
 use crate::gateway::reason::TakeReason;
-use crate::item::Kind;
 use crate::limits::ACTIVATIONS_MAX;
 use crate::node::{Level, Role};
 use crate::term::{Activation, ActivationId, Term};
 use crate::time::Instant;
-use crate::wire::peer::{Goodbye, Message, Refusal, Stand};
+use crate::wire::peer::{Message, Stand};
 
 /// Where this node stands.
 #[derive(Debug, Clone)]
@@ -438,26 +437,6 @@ impl Gateway {
         if counter > own && !self.fenced() {
             self.retake(TakeReason::HigherCounter);
         }
-    }
-
-    /// The process is asked to stop: the level is given up before the peer is told.
-    pub(super) fn stop(&mut self) {
-        if self.stopping {
-            return;
-        }
-        self.stopping = true;
-        if matches!(self.level, LevelState::Active(_) | LevelState::Taking(_)) {
-            self.step_down("stopping");
-        }
-        if let Some(link) = self.link.take() {
-            let last = self.log(Kind::Kept).position();
-            if link.established() {
-                self.send(link.id, Message::Goodbye { kind: Goodbye::StoppingWithout, last });
-            }
-            self.close_link(link.id, Refusal::Stopping, "this node stops");
-        }
-        self.disk.flush(&mut self.out, &self.ledger);
-        self.out.push_back(Output::Stopped);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::item::Position;
 use crate::limits::REDIAL_MAX;
 use crate::node::{BootId, NodeId, Role};
 use crate::time::Instant;
-use crate::wire::peer::{Goodbye, Heartbeat, Message, Refusal, Stand};
+use crate::wire::peer::{Heartbeat, Message, Refusal, Stand};
 
 /// What is known of the peer.
 #[derive(Debug, Default)]
@@ -341,24 +341,6 @@ impl Gateway {
     /// Whether this node was stalled a moment ago: what it knows of its peer may be old.
     pub(super) fn was_stalled(&self) -> bool {
         self.now < self.peer.no_silence_before
-    }
-
-    pub(super) fn heard_goodbye(&mut self, kind: Goodbye) {
-        if self.was_stalled() {
-            // It waited in the socket of a stalled node: the peer may run again by now.
-            if let Some(link) = self.link.take() {
-                self.close_link(link.id, Refusal::LevelChanged, "a goodbye that may be old");
-            }
-            self.link_ended();
-            return;
-        }
-        let moves = match kind {
-            Goodbye::HandedOver | Goodbye::StoppingWithout | Goodbye::StandbyLeaving => true,
-            Goodbye::DiskFailed => self.peer.told_in_sync,
-        };
-        if moves {
-            self.lost(Evidence::Goodbye(kind));
-        }
     }
 
     /// The peer is judged lost. Its link is closed; whoever is left acts alone.
