@@ -1,7 +1,7 @@
 //! All that wakes the driver: one closed enum.
 
 use bytes::Bytes;
-use tandem_protocol::gateway::input::{LinkId, LookId, Request, Side, StoreTicket};
+use tandem_protocol::gateway::input::{ActiveAnswer, LinkId, LookId, Request, Side, StoreTicket};
 use tandem_protocol::gateway::output::Answer;
 use tandem_protocol::time::Instant;
 use tandem_protocol::wire::peer::{Message, Refusal};
@@ -78,7 +78,14 @@ pub enum LinkWhat {
         /// Why, for the log.
         reason: String,
     },
-    /// A look has its answer.
+    /// The peer was asked whether it is active.
+    Asked {
+        /// Which look.
+        look: LookId,
+        /// What the peer said of itself.
+        answer: Option<ActiveAnswer>,
+    },
+    /// A look at the peer's ports has its answer.
     Looked {
         /// Which look.
         look: LookId,

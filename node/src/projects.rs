@@ -151,14 +151,19 @@ async fn push_once(folder: &Folder, driver: &driver::Handle) -> Result<usize, &'
     let mut count = 0;
     for changes in batches(folder.difference(&driver.items(Kind::Config))) {
         let n = changes.len();
-        match driver.request(Request::Config { changes }).await {
+        match driver.request(Request::Config { changes, expect: Vec::new() }).await {
             Answer::Done { outcome: Outcome::Applied, .. } => count += n,
             Answer::Done { .. } => return Err("the config was rejected"),
             Answer::Standby => return Err("the node is a standby"),
             Answer::NotMaster => return Err("only the master takes config"),
             Answer::NotStored => return Err("the disk cannot store it"),
             Answer::Busy => return Err("too many requests wait"),
-            Answer::NoSession | Answer::NoSuchPage | Answer::NotYet => {
+            Answer::NoSession
+            | Answer::NoSuchPage
+            | Answer::Accepted
+            | Answer::OtherTerm { .. }
+            | Answer::Changed { .. }
+            | Answer::Refused { .. } => {
                 return Err("the node does not take config");
             }
         }
@@ -270,7 +275,7 @@ mod tests {
         stage.status(status(Level::Active));
         for answer in [Answer::NotMaster, Answer::Done { outcome: Outcome::Applied, copies: 2 }] {
             let asked = stage.requests.recv().await.unwrap();
-            let Request::Config { changes } = &*asked.request else { panic!("{asked:?}") };
+            let Request::Config { changes, .. } = &*asked.request else { panic!("{asked:?}") };
             assert_eq!(changes[0].key, ItemKey::new(PROJECT, "demo/project.toml"));
             if answer != Answer::NotMaster {
                 stage.reload(Kind::Config, stored(&[(PROJECT, "demo/project.toml", "x")]));

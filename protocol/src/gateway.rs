@@ -157,6 +157,7 @@ impl Gateway {
             Input::LinkDown { link } => self.link_down(link),
             Input::DialFailed => self.dial_failed(),
             Input::Looked { look, all_refused } => self.looked(look, all_refused),
+            Input::Asked { .. } | Input::Unapplied { .. } => {}
             Input::Stored { ticket, ok } => self.stored(ticket, ok),
             Input::Request { ticket, request, wall } => self.request(ticket, request, wall),
             Input::Stop => self.stop(),

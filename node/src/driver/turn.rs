@@ -215,6 +215,7 @@ impl Driver {
             LinkWhat::Looked { look, all_refused } => {
                 self.input(at, Input::Looked { look, all_refused });
             }
+            LinkWhat::Asked { look, answer } => self.input(at, Input::Asked { look, answer }),
             LinkWhat::Flushed => links.flushed(),
         }
     }
@@ -276,6 +277,7 @@ impl Driver {
                 rooms.links.close(link);
             }
             Output::Look { look, listens } => rooms.links.look(look, listens),
+            Output::AskActive { look, listens } => rooms.links.ask_active(look, listens),
             Output::Store { ticket, writes } => self.store(ticket, writes),
             Output::Answer { ticket, answer } => {
                 if let Some(waiting) = self.waiting.remove(&ticket) {
@@ -350,7 +352,8 @@ impl Driver {
                         | LinkWhat::DialFailed { .. }
                         | LinkWhat::BulkFailed { .. }
                         | LinkWhat::Message { .. }
-                        | LinkWhat::Looked { .. } => {}
+                        | LinkWhat::Looked { .. }
+                        | LinkWhat::Asked { .. } => {}
                     }
                 }
             }

@@ -127,11 +127,17 @@ fn answered(state: &State, answer: Answer) -> Result<Reply, Failure> {
             let reason = "the disk cannot store it: nothing was done";
             Err(Failure::failed(StatusCode::INSUFFICIENT_STORAGE, "not_stored", reason))
         }
-        Answer::NotYet => Err(not_yet("this")),
+        Answer::Refused { reason } => {
+            Err(Failure::refused(StatusCode::CONFLICT, "refused", &reason))
+        }
         Answer::NotMaster => {
             Err(Failure::refused(StatusCode::CONFLICT, "not_master", "ask the master"))
         }
-        Answer::NoSession | Answer::NoSuchPage => {
+        Answer::NoSession
+        | Answer::NoSuchPage
+        | Answer::Accepted
+        | Answer::OtherTerm { .. }
+        | Answer::Changed { .. } => {
             let reason = "the node did not understand its own request";
             Err(Failure::failed(StatusCode::INTERNAL_SERVER_ERROR, "internal", reason))
         }

@@ -236,6 +236,11 @@ impl Links {
         tokio::spawn(look::run(self.reporter.clone(), look, self.peer_ip, listens));
     }
 
+    /// Asks the peer whether it is active; `Asked` follows.
+    pub(crate) fn ask_active(&self, look: LookId, listens: Vec<String>) {
+        tokio::spawn(look::ask(self.reporter.clone(), look, self.peer_ip, listens));
+    }
+
     /// Sends what was given for a link, then closes its connections.
     pub(crate) fn close(&mut self, link: LinkId) {
         // Dropping the queues closes the connections after what waits in them.

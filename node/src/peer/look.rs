@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
-use tandem_protocol::gateway::input::LookId;
+use tandem_protocol::gateway::input::{ActiveAnswer, LookId};
 use tandem_protocol::limits::{LOOK_GAP, LOOK_WAIT};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -38,6 +38,24 @@ pub(super) async fn run(
         None => false,
     };
     reporter.report(LinkWhat::Looked { look, all_refused }).await;
+}
+
+/// Asks `/health/active` and reports what the peer says of itself.
+pub(super) async fn ask(
+    reporter: Reporter,
+    look: LookId,
+    address: Option<IpAddr>,
+    listens: Vec<String>,
+) {
+    let answer = match address {
+        Some(ip) => timeout(LOOK_WAIT, first_answer(ip, &listens)).await.ok().flatten(),
+        None => None,
+    };
+    reporter.report(LinkWhat::Asked { look, answer }).await;
+}
+
+async fn first_answer(_ip: IpAddr, _listens: &[String]) -> Option<ActiveAnswer> {
+    None
 }
 
 async fn all_refused(ip: IpAddr, listens: &[String]) -> bool {

@@ -283,6 +283,20 @@ impl Database {
                         }
                         tables.install(&mut facts, window, items, *position)?;
                     }
+                    StoreWrite::Archive { kind, reason, items } => {
+                        let file = ArchiveFile {
+                            kind: *kind,
+                            reason: reason.clone(),
+                            node: node.clone(),
+                            position: items
+                                .iter()
+                                .map(|(_, i)| i.changed)
+                                .max()
+                                .unwrap_or_default(),
+                            items: items.clone(),
+                        };
+                        keep(archive.as_deref_mut(), &file)?;
+                    }
                 }
             }
         }

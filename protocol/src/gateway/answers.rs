@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use crate::gateway::Gateway;
 use crate::gateway::disk::After;
-use crate::gateway::input::{Items, Ledger, Request, RequestTicket};
+use crate::gateway::input::{Expected, Items, Ledger, Request, RequestTicket};
 use crate::gateway::level::LevelState;
 use crate::gateway::output::{Answer, Output, StoreWrite};
 use crate::item::{Change, Kind, Update};
@@ -120,17 +120,21 @@ impl Gateway {
             return;
         }
         match request {
-            Request::Failover { .. } | Request::Resync => self.answer(ticket, Answer::NotYet),
-            Request::Config { changes } => self.request_config(ticket, changes),
+            Request::Failover { .. } | Request::Resync | Request::Adopt => {
+                let reason = "no other node is ready".to_owned();
+                self.answer(ticket, Answer::Refused { reason });
+            }
+            Request::Config { changes, expect } => self.request_config(ticket, changes, &expect),
             request @ (Request::Open { .. }
             | Request::Operate { .. }
             | Request::Keyed { .. }
             | Request::End { .. }
-            | Request::AlarmMoved { .. }) => self.request_kept(ticket, request),
+            | Request::AlarmMoved { .. }
+            | Request::Keep { .. }) => self.request_kept(ticket, request),
         }
     }
 
-    fn request_config(&mut self, ticket: RequestTicket, changes: Vec<Change>) {
+    fn request_config(&mut self, ticket: RequestTicket, changes: Vec<Change>, expect: &[Expected]) {
         let receiving = self.link.as_ref().is_some_and(|l| l.config_from_peer);
         let refusal = if !self.owns_config() || receiving {
             Some(Answer::NotMaster)
@@ -143,6 +147,12 @@ impl Gateway {
         };
         if let Some(refusal) = refusal {
             self.answer(ticket, refusal);
+            return;
+        }
+        let seen = |key| self.config.items().get(key).map(|item| item.changed);
+        if let Some(other) = expect.iter().find(|e| seen(&e.key) != e.changed) {
+            let key = other.key.clone();
+            self.answer(ticket, Answer::Changed { key });
             return;
         }
         let lineage = match self.config.position().activation {

@@ -130,6 +130,17 @@ pub enum Side {
     Listener,
 }
 
+/// What a node says at `/health/active`, under its permit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActiveAnswer {
+    /// The node.
+    pub node: NodeId,
+    /// Its run.
+    pub boot: BootId,
+    /// Whether it is active and may act.
+    pub active: bool,
+}
+
 /// One thing that happened.
 #[derive(Debug, Clone)]
 pub enum Input {
@@ -169,6 +180,20 @@ pub enum Input {
         look: LookId,
         /// Whether both connects to every port were refused.
         all_refused: bool,
+    },
+    /// `Output::AskActive` has its answer.
+    Asked {
+        /// Which look.
+        look: LookId,
+        /// What the peer's `/health/active` said; `None`: it did not answer in time.
+        answer: Option<ActiveAnswer>,
+    },
+    /// A stored config item cannot be applied by the room that it belongs to.
+    Unapplied {
+        /// Which item.
+        key: ItemKey,
+        /// Why, for people.
+        reason: String,
     },
     /// A store has ended. After a failure nothing that waited for it will be said.
     Stored {
@@ -236,11 +261,20 @@ pub enum Request {
         /// Whether it is exceeded now.
         raised: bool,
     },
+    /// A provider of this node changes its kept state. Only the active node takes it.
+    Keep {
+        /// What changes.
+        changes: Vec<Change>,
+    },
     /// The configuration changes. Only the master (or an Independent) takes it.
     Config {
         /// What changes.
         changes: Vec<Change>,
+        /// What must still be as the asking person saw it (`If-Match`).
+        expect: Vec<Expected>,
     },
+    /// A person allows that config of another lineage replaces this node's (archived before).
+    Adopt,
     /// A person wants the other node to be active.
     Failover {
         /// The counter of the term that the person saw.
@@ -248,4 +282,13 @@ pub enum Request {
     },
     /// A person wants the standby brought up to date from the start.
     Resync,
+}
+
+/// An item as somebody saw it before a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// Which item.
+    pub key: ItemKey,
+    /// The update that had last changed it; `None`: it did not exist.
+    pub changed: Option<Position>,
 }

@@ -2,7 +2,7 @@
 
 use crate::event::Severity;
 use crate::gateway::input::{Items, Ledger, LinkId, LookId, RequestTicket, StoreTicket};
-use crate::item::{Kind, Position, Update};
+use crate::item::{Item, ItemKey, Kind, Position, Update};
 use crate::session::Outcome;
 use crate::term::{ActivationId, Term};
 use crate::time::Instant;
@@ -67,6 +67,14 @@ pub enum Output {
         /// Names the look.
         look: LookId,
         /// The peer's listening addresses as it told them (`ip:port`).
+        listens: Vec<String>,
+    },
+    /// Ask `/health/active` at the peer's ports, at the link's address, on a new connection:
+    /// `Asked` follows within half the failover timeout.
+    AskActive {
+        /// Names the look.
+        look: LookId,
+        /// The ports that the peer's hello named (`ip:port`).
         listens: Vec<String>,
     },
     /// Make this durable: `Stored` with the ticket follows. Stores are done in order; the driver
@@ -154,6 +162,16 @@ pub enum StoreWrite {
         /// Why the old state must be archived; `None`: it is contained in the new one.
         archive: Option<String>,
     },
+    /// Items that left the state by a rule go to the archive: the report of a merge, or a tail
+    /// that was never answered.
+    Archive {
+        /// Which kind.
+        kind: Kind,
+        /// Why, for people.
+        reason: String,
+        /// The items as they were here.
+        items: Vec<(ItemKey, Item)>,
+    },
 }
 
 /// The answer to a request.
@@ -176,8 +194,23 @@ pub enum Answer {
     NoSuchPage,
     /// Too many requests wait: nothing was done.
     Busy,
-    /// Not possible yet in this version.
-    NotYet,
+    /// A person's request is being carried out; events and the status tell its end.
+    Accepted,
+    /// The request named another term than the one in force.
+    OtherTerm {
+        /// The counter in force.
+        counter: Option<u64>,
+    },
+    /// An item is not as the asking person saw it: nothing was done.
+    Changed {
+        /// Which item.
+        key: ItemKey,
+    },
+    /// It cannot be done now: nothing was done.
+    Refused {
+        /// Why, for people.
+        reason: String,
+    },
     /// The disk cannot store it: nothing was done that lasts.
     NotStored,
 }

@@ -131,6 +131,7 @@ impl Pair {
                 Output::CloseLink { link, .. } => {
                     self.later(2 * MS, 1 - index, Input::LinkDown { link });
                 }
+                Output::AskActive { .. } => {}
                 Output::Look { look, .. } => {
                     let all_refused = !peer_up;
                     self.later(6 * MS, index, Input::Looked { look, all_refused });
@@ -371,7 +372,7 @@ fn config_goes_to_the_backup_and_is_answered_by_two_disks() {
     let key = crate::item::ItemKey::new("project", "plant/project.toml");
     let body = Some(bytes::Bytes::from_static(b"title = \"Plant\""));
     let changes = vec![crate::item::Change { key: key.clone(), body }];
-    let request = Request::Config { changes };
+    let request = Request::Config { changes, expect: Vec::new() };
     let ticket = RequestTicket(5);
     pair.input(0, Input::Request { ticket, request, wall: UnixMs(1) });
     pair.run(100 * MS);

@@ -39,7 +39,7 @@ pub enum Executed {
 /// Executes a request on the items as they stand, those not yet confirmed included.
 ///
 /// `out_of_date` says that this node took the level without all that its peer had answered.
-/// Requests that are not about kept state are refused as [`Answer::NotYet`].
+/// Requests that are not about kept state are refused as [`Answer::Refused`].
 pub fn execute(
     definitions: &Definitions,
     config: &Items,
@@ -69,8 +69,12 @@ pub fn execute(
         Request::Keyed { key, operation } => keyed(step, key, operation),
         Request::End { session } => end(step, session),
         Request::AlarmMoved { alarm, raised } => operations::alarm_moved(step, alarm, *raised),
-        Request::Config { .. } | Request::Failover { .. } | Request::Resync => {
-            Executed::Refused(Answer::NotYet)
+        Request::Keep { changes } => {
+            Executed::Changes { changes: changes.clone(), outcome: Outcome::Applied }
+        }
+        Request::Config { .. } | Request::Failover { .. } | Request::Resync | Request::Adopt => {
+            let reason = "this is not about kept state".to_owned();
+            Executed::Refused(Answer::Refused { reason })
         }
     }
 }

@@ -77,6 +77,7 @@ impl Stored {
             StoreWrite::Install { kind, items, position, .. } => {
                 *self.kind_mut(*kind) = Replica { items: items.clone(), position: *position };
             }
+            StoreWrite::Archive { .. } => {}
         }
     }
 

@@ -119,7 +119,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Answer::Done { .. }
             | Answer::NoSession
             | Answer::NotMaster
-            | Answer::NotYet
+            | Answer::Accepted
+            | Answer::OtherTerm { .. }
+            | Answer::Changed { .. }
+            | Answer::Refused { .. }
             | Answer::NotStored => {
                 let detail = "this node cannot store a session".to_owned();
                 Err(End::Close(CloseReason::Limit, detail))

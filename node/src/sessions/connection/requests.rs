@@ -155,7 +155,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Answer::NotStored => {
                 (Outcome::Rejected { reason: "this node cannot store it".to_owned() }, 0)
             }
-            Answer::NotMaster | Answer::NoSuchPage | Answer::NotYet => {
+            Answer::Refused { reason } => (Outcome::Rejected { reason }, 0),
+            Answer::NotMaster
+            | Answer::NoSuchPage
+            | Answer::Accepted
+            | Answer::OtherTerm { .. }
+            | Answer::Changed { .. } => {
                 (Outcome::Rejected { reason: "this cannot be done in a session".to_owned() }, 0)
             }
         };

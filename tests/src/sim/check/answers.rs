@@ -36,7 +36,10 @@ impl Witness {
                         self.received[host].entry(op).or_insert(life);
                     }
                 }
-                StoreWrite::Update { .. } | StoreWrite::Install { .. } | StoreWrite::Ledger(_) => {}
+                StoreWrite::Update { .. }
+                | StoreWrite::Install { .. }
+                | StoreWrite::Archive { .. }
+                | StoreWrite::Ledger(_) => {}
             }
         }
         Ok(())

@@ -84,7 +84,7 @@ impl World {
         } else if self.nodes[1 - host].run.is_none() {
             self.tally.case("config changed while the backup was away");
         }
-        self.ask(host, Asked::Own, Request::Config { changes });
+        self.ask(host, Asked::Own, Request::Config { changes, expect: Vec::new() });
     }
 }
 

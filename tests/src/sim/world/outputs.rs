@@ -43,6 +43,7 @@ impl World {
                 self.close_link(host, link);
             }
             Output::Look { look, .. } => self.look(host, look),
+            Output::AskActive { .. } => {}
             Output::Store { ticket, writes } => self.store(host, ticket, writes),
             Output::Answer { ticket, answer } => self.answered(host, ticket, answer),
             Output::Show { kind, updates, items } => {
@@ -156,7 +157,7 @@ impl World {
                     config |= *kind == Kind::Config;
                 }
                 StoreWrite::Update { kind, .. } => config |= *kind == Kind::Config,
-                StoreWrite::Ledger(_) => {}
+                StoreWrite::Archive { .. } | StoreWrite::Ledger(_) => {}
             }
             if let Some(run) = &mut self.nodes[host].run {
                 run.memory.apply(write);
