@@ -11,6 +11,7 @@
 //! change, hands changes to the driver, and upgraded connections to their rooms. It does not know
 //! whether a request came through a proxy, except that a session is told so.
 
+mod actions;
 mod alarms;
 mod connection;
 mod front;
@@ -156,6 +157,7 @@ struct State {
     slots: Arc<Slots>,
     definitions: tags::Cached,
     started: Instant,
+    pending: actions::Pending,
     /// Wall time at which the node was last seen in sync; zero: not yet.
     last_sync: AtomicU64,
 }
@@ -176,6 +178,7 @@ pub async fn run(
         options,
         definitions: tags::Cached::default(),
         started,
+        pending: actions::Pending::default(),
         last_sync: AtomicU64::new(0),
     });
     let mut connections = JoinSet::new();

@@ -12,9 +12,8 @@ use tandem_protocol::item::Kind;
 use tandem_protocol::node::{Level, NodeId, Role, SyncState};
 
 use super::State;
-use super::reply::{self, Failure, Reply};
+use super::reply::{self, Reply};
 use super::stand::Stand;
-use super::tags;
 
 /// Where there is no time to tell.
 const NEVER: i64 = -1;
@@ -39,17 +38,18 @@ pub(super) fn overview(state: &State) -> Reply {
     let status = state.rooms.driver.status();
     let now = state.rooms.driver.clock().now();
     let peer = status.peer.as_ref();
+    let stand = Stand::now(state);
     let last_sync = state.last_sync.load(Ordering::Relaxed);
     let overview = Overview {
         role: status.role,
         project_state: sync_word(status.sync, status.role),
-        activity_level: Stand::now(state).level,
+        activity_level: stand.level,
         local_id: status.node.clone(),
         peer_id: peer.and_then(|peer| peer.node.clone()),
         peer_connected: peer.is_some_and(|peer| peer.connected),
         has_config_access: status.role != Role::Backup,
-        sync_pending: status.sync == SyncState::Synchronizing,
-        failover_pending: false,
+        sync_pending: state.pending.sync(now, status.sync),
+        failover_pending: state.pending.failover(now, &stand),
         uptime: i64::try_from(now.since(state.started).as_millis()).unwrap_or(i64::MAX),
         last_sync_timestamp: match last_sync {
             0 => NEVER,
@@ -103,11 +103,6 @@ pub(super) fn providers(state: &State) -> Reply {
         items.extend(providers.into_values());
     }
     listing(&items)
-}
-
-/// `gwaction/failover` and `gwaction/resync`.
-pub(super) fn not_yet(action: &str) -> Result<Reply, Failure> {
-    Err(tags::not_yet(action))
 }
 
 fn listing(items: &[impl Serialize]) -> Reply {

@@ -138,6 +138,11 @@ pub(super) fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes
     typed(status, HeaderValue::from_static(kind), body.into())
 }
 
+/// 200 without a body.
+pub(super) fn empty() -> Reply {
+    text(StatusCode::OK, "text/plain", Bytes::new())
+}
+
 /// JSON; never kept by caches, because all of it is state.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     // Our own types always serialize; an empty object is the honest worst case.

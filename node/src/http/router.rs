@@ -13,8 +13,8 @@ use super::connection::Caller;
 use super::reply::{Failure, Reply};
 use super::slots::Class;
 use super::{
-    State, alarms, front, gwinfo, health, metrics, network, origin, pages, redundancy, sdk,
-    session, tags,
+    State, actions, alarms, front, gwinfo, health, metrics, network, origin, pages, redundancy,
+    sdk, session, tags,
 };
 
 /// A request's body: what fits a config change.
@@ -94,10 +94,16 @@ async fn data(
         "redundancy/events" => reads(&method).map(|()| redundancy::events(state)),
         "redundancy/providers" => reads(&method).map(|()| redundancy::providers(state)),
         "redundancy/gwaction/failover" => {
-            posts(&method).and_then(|()| redundancy::not_yet("failover on request"))
+            posts(&method)?;
+            actions::failover(state, request).await
         }
         "redundancy/gwaction/resync" => {
-            posts(&method).and_then(|()| redundancy::not_yet("resync on request"))
+            posts(&method)?;
+            actions::resync(state).await
+        }
+        "redundancy/adopt" => {
+            posts(&method)?;
+            actions::adopt(state).await
         }
         "tags" => reads(&method).and_then(|()| tags::list(state, request.headers())),
         "alarms" => reads(&method).and_then(|()| alarms::list(state, request.headers())),
@@ -137,6 +143,12 @@ pub(super) fn decode(part: &str) -> Result<String, Failure> {
         .decode_utf8()
         .map(std::borrow::Cow::into_owned)
         .map_err(|_| Failure::wrong("bad_path", "the path is not UTF-8"))
+}
+
+/// The value of a query's parameter, as it stands there: what is asked for needs no escapes.
+pub(super) fn query<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next_back()
 }
 
 /// Reads a body, within its limits. What is too long is read to its end, up to a bound: a

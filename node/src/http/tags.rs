@@ -144,12 +144,6 @@ fn answered(state: &State, answer: Answer) -> Result<Reply, Failure> {
     }
 }
 
-/// What this version cannot do.
-pub(super) fn not_yet(what: &str) -> Failure {
-    let reason = format!("not yet: {what} is not possible in this version");
-    Failure::failed(StatusCode::NOT_IMPLEMENTED, "not_yet", &reason)
-}
-
 /// The key that the client names, or a new one.
 pub(super) fn key(headers: &HeaderMap) -> Result<String, Failure> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return random_key() };

@@ -312,8 +312,54 @@ async fn redundancy_has_the_fields_that_tools_read() {
     assert_eq!(node.get("/data/api/v1/redundancy/events").await.json()["metadata"]["total"], 0);
     let providers = node.get("/data/api/v1/redundancy/providers").await.json();
     assert_eq!(providers["items"][0]["name"], "project");
-    let failover = node.ask("POST /data/api/v1/redundancy/gwaction/failover", "").await;
-    assert_eq!((failover.code, failover.json()["error"].as_str()), (501, Some("not_yet")));
+}
+
+#[tokio::test]
+async fn what_a_person_asks_of_the_pair_is_answered_by_the_rules() {
+    let mut node = Node::active().await;
+    let at = node.address;
+    let refused = |reason: &str| Answer::Refused { reason: reason.to_owned() };
+    let seen = |seen| Request::Failover { seen };
+    let failover = "gwaction/failover";
+    for (path, body, asked, answer, code, error) in [
+        (failover, "", seen(None), Answer::Accepted, 200, None),
+        ("gwaction/failover?term=5", "", seen(Some(5)), Answer::Accepted, 200, None),
+        (failover, r#"{"term":4}"#, seen(Some(4)), other_term(), 409, Some("other_term")),
+        (failover, "", seen(None), refused("no standby"), 409, Some("refused")),
+        ("gwaction/resync", "", Request::Resync, Answer::Accepted, 200, None),
+        ("adopt", "", Request::Adopt, refused("nothing to adopt"), 409, Some("refused")),
+    ] {
+        let head = format!("POST /data/api/v1/redundancy/{path}");
+        let (got, pending) = tokio::join!(at.ask(&head, body), async {
+            let given = node.stage.requests.recv().await.unwrap();
+            assert_eq!(*given.request, asked, "{path}");
+            let pending = at.ask("GET /data/api/v1/redundancy", "").await.json();
+            given.answer.send(answer).unwrap();
+            pending
+        });
+        assert_eq!(got.code, code, "{path}: {got:?}");
+        assert_eq!(pending["failoverPending"], path.contains("failover"), "{path}");
+        match error {
+            None => assert_eq!(got.body, ""),
+            Some(error) => assert_eq!(got.json()["error"], error),
+        }
+        if error == Some("other_term") {
+            assert!(got.head.contains("tandem-term: 5"), "{got:?}");
+            assert!(got.json()["reason"].as_str().unwrap().contains("in force is 5"), "{got:?}");
+        }
+        if error.is_some() {
+            let after = at.ask("GET /data/api/v1/redundancy", "").await.json();
+            assert_eq!(after["failoverPending"], false, "{path} was refused");
+        }
+    }
+    let got = at.ask("POST /data/api/v1/redundancy/gwaction/failover?term=x", "").await;
+    assert_eq!((got.code, got.json()["error"].as_str()), (400, Some("bad_term")));
+    let got = at.ask("GET /data/api/v1/redundancy/gwaction/failover", "").await;
+    assert_eq!(got.code, 405);
+}
+
+fn other_term() -> Answer {
+    Answer::OtherTerm { counter: Some(5) }
 }
 
 #[tokio::test]
