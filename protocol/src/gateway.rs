@@ -60,6 +60,7 @@ use crate::gateway::status::Digest;
 use crate::gateway::watch::{Dialer, Peer};
 use crate::item::Kind;
 use crate::node::Role;
+use crate::planted::{self, RuleFault};
 use crate::replication::log::Log;
 use crate::runtime::Definitions;
 use crate::settings::SharedSettings;
@@ -107,13 +108,17 @@ impl Gateway {
         let config = Log::new(Kind::Config, config, ledger.config_head);
         let kept = Log::new(Kind::Kept, kept, [0; 32]);
         let settings = options.settings.clone();
+        let join_wait = match planted::is(RuleFault::JoinWaitSkipped) {
+            true => Duration::ZERO,
+            false => settings.join_wait(),
+        };
         let mut gateway = Gateway {
             random: Random::new(options.seed),
             now,
             wall: (now, wall),
             out: VecDeque::new(),
             disk: Disk::new(config.position(), kept.position()),
-            level: LevelState::Undecided { until: now + settings.join_wait() },
+            level: LevelState::Undecided { until: now + join_wait },
             reserve: None,
             next_tick: now + settings.ping_rate(),
             heartbeats: 0,

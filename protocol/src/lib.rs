@@ -22,6 +22,7 @@ pub mod gateway;
 pub mod item;
 pub mod limits;
 pub mod node;
+pub mod planted;
 pub mod replication;
 pub mod runtime;
 pub mod session;

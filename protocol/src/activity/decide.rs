@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::item::Position;
 use crate::node::{NodeId, Role};
+use crate::planted::{self, RuleFault};
 use crate::term::Term;
 use crate::wire::peer::{Hello, Stand, VerdictReason};
 
@@ -93,6 +94,9 @@ fn neither_active(master: &Candidate, backup: &Candidate) -> (bool, VerdictReaso
     if master.config_complete != backup.config_complete {
         // A backup that never had a config cannot serve; a new master takes it from its backup.
         return (master.config_complete, VerdictReason::OtherHasNoConfig);
+    }
+    if planted::is(RuleFault::MasterFirst) {
+        return (true, VerdictReason::Master);
     }
     let age = |c: &Candidate| (c.last_term.clone(), c.kept.sequence);
     match age(master).cmp(&age(backup)) {

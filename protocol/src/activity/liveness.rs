@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::planted::{self, RuleFault};
 use crate::time::Instant;
 
 /// A timer later than this may mean that heartbeats wait unread in the socket.
@@ -73,7 +74,7 @@ impl Liveness {
             return Voice::Alive;
         }
         let late = now.since(self.deadline);
-        if late > self.span / 2 {
+        if late > self.span / 2 && !planted::is(RuleFault::AccuserUnexcused) {
             self.excuse(now);
             return Voice::Alive;
         }

@@ -18,6 +18,7 @@ use crate::gateway::output::{Answer, Output, StoreWrite};
 use crate::item::{Change, Kind, Update};
 use crate::limits::REQUESTS_WAITING_MAX;
 use crate::node::Role;
+use crate::planted::{self, RuleFault};
 use crate::replication::log::Log;
 use crate::runtime::{self, Executed};
 use crate::session::Outcome;
@@ -239,6 +240,7 @@ impl Gateway {
     /// Whether answers wait for the peer's copy.
     fn waits_for_peer(&self, kind: Kind) -> bool {
         match kind {
+            Kind::Kept if planted::is(RuleFault::AloneUnconfirmed) && self.link.is_none() => false,
             Kind::Kept => self.peer.standby_in_sync,
             Kind::Config => self.peer.config_follows,
         }
@@ -271,7 +273,13 @@ impl Gateway {
 
     /// Up to which sequence answers may be given.
     fn confirmed(&self, kind: Kind) -> u64 {
-        let here = self.disk.durable(kind).sequence;
+        let here = match planted::is(RuleFault::AnswerBeforeDisk) {
+            true => self.log(kind).position().sequence,
+            false => self.disk.durable(kind).sequence,
+        };
+        if self.waits_for_peer(kind) && planted::is(RuleFault::AnswerBeforeReceipt) {
+            return here;
+        }
         if self.waits_for_peer(kind) {
             let there = match kind {
                 Kind::Kept => self.peer.kept_received.sequence,
@@ -295,6 +303,7 @@ impl Gateway {
     }
 
     fn show(&mut self, kind: Kind, limit: u64) {
+        let limit = if planted::is(RuleFault::ShownEarly) { u64::MAX } else { limit };
         let waiting = self.answers.of(kind);
         let mut updates = Vec::new();
         while let Some(update) = waiting.unshown.pop_front_if(|u| u.position.sequence <= limit) {

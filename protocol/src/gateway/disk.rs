@@ -10,6 +10,7 @@ use crate::gateway::Gateway;
 use crate::gateway::input::{Ledger, StoreTicket};
 use crate::gateway::output::{EventKind, Output, StoreWrite};
 use crate::item::{Kind, Position};
+use crate::planted::{self, RuleFault};
 use crate::term::ActivationId;
 
 /// What happens when a store is durable.
@@ -118,7 +119,7 @@ impl Disk {
 impl Gateway {
     pub(super) fn stored(&mut self, ticket: StoreTicket, ok: bool) {
         let after = self.disk.take_back(ticket);
-        if !ok {
+        if !ok && !planted::is(RuleFault::FailedSyncIgnored) {
             self.disk_failed();
             return;
         }

@@ -19,6 +19,7 @@ use crate::gateway::output::{EventKind, Output};
 use crate::gateway::reason::{Evidence, TakeReason};
 use crate::limits::{DIAL_GRACE, REDIAL_MAX};
 use crate::node::Level;
+use crate::planted::{self, RuleFault};
 use crate::time::Instant;
 use crate::wire::peer::{Message, Stand};
 
@@ -40,8 +41,13 @@ impl Gateway {
         if active.fence.is_some() {
             return;
         }
+        if planted::is(RuleFault::PermitUnrenewedAlone) && self.link.is_none() {
+            return;
+        }
         if active.permit.renew(now, length) {
             self.give_permit();
+        } else if planted::is(RuleFault::LevelKeptOnThaw) {
+            self.unfence();
         } else {
             self.fence();
         }

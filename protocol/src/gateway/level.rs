@@ -19,6 +19,7 @@ use crate::gateway::output::{EventKind, Output, Permit};
 use crate::gateway::reason::TakeReason;
 use crate::limits::ACTIVATIONS_MAX;
 use crate::node::{Level, Role};
+use crate::planted::{self, RuleFault};
 use crate::term::{Activation, ActivationId, Term};
 use crate::time::Instant;
 use crate::wire::peer::{Message, Stand};
@@ -74,7 +75,8 @@ impl Gateway {
             LevelState::Taking(taking) => Stand {
                 level: taking.from,
                 term: heard,
-                taking: Some(taking.activation.term.counter),
+                taking: (!planted::is(RuleFault::TakingUnsaid))
+                    .then_some(taking.activation.term.counter),
                 fenced: false,
             },
             LevelState::Active(active) => Stand {
@@ -111,7 +113,12 @@ impl Gateway {
 
     /// An activation with a counter above all that this node and its peer have named.
     pub(super) fn new_activation(&mut self) -> Activation {
-        let highest = self.ledger.highest_counter.max(self.peer.highest_counter);
+        let highest = if planted::is(RuleFault::CounterReused) {
+            let own = |a: &&Activation| a.term.node == self.options.node;
+            self.ledger.activations.iter().rfind(own).map_or(0, |a| a.term.counter)
+        } else {
+            self.ledger.highest_counter.max(self.peer.highest_counter)
+        };
         Activation {
             id: ActivationId(self.random.name()),
             term: Term { counter: highest + 1, node: self.options.node.clone() },
@@ -147,7 +154,7 @@ impl Gateway {
         }
         self.begin_history(&activation);
         let taking = Taking { activation, reason, from, decided: self.now };
-        if durable {
+        if durable || planted::is(RuleFault::TermUnsynced) {
             self.activate(taking);
             return;
         }

@@ -7,6 +7,7 @@ use crate::gateway::input::LinkId;
 use crate::gateway::output::{EventKind, Output, StoreWrite};
 use crate::item::{Kind, Position, Update};
 use crate::node::{Role, SyncState};
+use crate::planted::{self, RuleFault};
 use crate::replication::receiver::{Installed, Misfit};
 use crate::term::Activation;
 use crate::wire::peer::{Chunk, Message, Refusal, SyncPlan, TRANSFER_READY};
@@ -46,7 +47,11 @@ impl Gateway {
         Ok(())
     }
 
-    pub(super) fn receive(&mut self, kind: Kind, updates: Vec<Update>) -> Result<(), Misfit> {
+    pub(super) fn receive(&mut self, kind: Kind, mut updates: Vec<Update>) -> Result<(), Misfit> {
+        if planted::is(RuleFault::UpdateDropped) {
+            let dropped = updates.iter_mut().filter(|u| u.position.sequence % 16 == 7);
+            dropped.for_each(|update| update.changes.clear());
+        }
         let log = match kind {
             Kind::Config => &mut self.config,
             Kind::Kept => &mut self.kept,
@@ -92,6 +97,7 @@ impl Gateway {
     pub(super) fn install(&mut self, kind: Kind, installed: Installed) {
         let Installed { activations, archive, before } = installed;
         let (items, position) = (self.log(kind).items().clone(), self.log(kind).position());
+        let archive = archive && !planted::is(RuleFault::InstallUnarchived);
         let archive = archive.then(|| format!("own {} changes up to {before:?}", kind.as_str()));
         if let Some(reason) = &archive {
             let text = format!("{reason} are written to the archive; the peer's state is in force");
@@ -198,6 +204,9 @@ impl Gateway {
             (kept == self.kept.position() && kept_sum != self.kept.sum())
                 || (config == self.config.position() && config_sum != self.config.sum())
         });
+        if planted::is(RuleFault::GoodEarly) {
+            return SyncState::Good;
+        }
         match (in_sync, sums_differ) {
             (true, false) => SyncState::Good,
             (true, true) => SyncState::OutOfDate,

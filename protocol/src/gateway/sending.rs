@@ -4,6 +4,7 @@ use crate::event::Severity;
 use crate::gateway::Gateway;
 use crate::gateway::output::{EventKind, Lane, Output};
 use crate::item::{Kind, Position};
+use crate::planted::{self, RuleFault};
 use crate::replication::sender::Sender;
 use crate::wire::peer::{Message, Refusal, SyncPlan};
 
@@ -144,6 +145,7 @@ impl Gateway {
             s.all_sent(&self.kept) && s.received().sequence >= self.behind_at_most()
         });
         let config_done = config_follows || link.config_from_peer || link.config_incompatible;
+        let caught_up = caught_up || planted::is(RuleFault::InSyncEarly);
         if link.told_in_sync || !caught_up || !config_done {
             return;
         }

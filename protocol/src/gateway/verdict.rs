@@ -10,6 +10,7 @@ use crate::gateway::proof;
 use crate::gateway::reason::TakeReason;
 use crate::item::Kind;
 use crate::node::Role;
+use crate::planted::{self, RuleFault};
 use crate::wire::peer::{Hello, Message, Refusal, Verdict, VerdictReason};
 
 impl Gateway {
@@ -125,7 +126,7 @@ impl Gateway {
                 if self.fenced() {
                     self.unfence();
                 }
-                if new_term || higher {
+                if (new_term || higher) && !planted::is(RuleFault::TermKept) {
                     self.retake(TakeReason::Verdict(reason));
                 }
             }
@@ -151,7 +152,10 @@ impl Gateway {
         };
         let from_backup = config_from_backup(master, backup);
         let ((m, _), (b, _)) = (master, backup);
-        let strangers = m.sequence > 0 && b.sequence > 0 && m.activation != b.activation;
+        let strangers = !planted::is(RuleFault::LineageOverwritten)
+            && m.sequence > 0
+            && b.sequence > 0
+            && m.activation != b.activation;
         let Some(link) = &mut self.link else { return };
         // Whoever was in sync over an older link is told again over this one.
         self.peer.told_in_sync = false;

@@ -18,6 +18,7 @@ use crate::gateway::reason::{Evidence, TakeReason};
 use crate::item::Position;
 use crate::limits::REDIAL_MAX;
 use crate::node::{BootId, NodeId, Role};
+use crate::planted::{self, RuleFault};
 use crate::time::Instant;
 use crate::wire::peer::{Heartbeat, Message, Refusal, Stand};
 
@@ -195,7 +196,7 @@ impl Gateway {
     pub(super) fn tick(&mut self) {
         let late = self.now.since(self.next_tick);
         self.next_tick = self.now + self.settings.ping_rate();
-        if late > self.span() / 2 {
+        if late > self.span() / 2 && !planted::is(RuleFault::AccuserUnexcused) {
             // This node was stalled: it neither accuses nor counts itself as in sync.
             self.peer.no_silence_before = self.now + self.dial_span();
             if let Some(liveness) = &mut self.peer.liveness {
@@ -307,6 +308,7 @@ impl Gateway {
         if self.link.is_some() || !self.peer.believed_alive() {
             return;
         }
+        let all_refused = all_refused || planted::is(RuleFault::LookTrusted);
         if all_refused && self.settings.trust_refused_connection && !self.peer.listens.is_empty() {
             self.lost(Evidence::ProcessGone);
         } else {

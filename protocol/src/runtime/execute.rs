@@ -4,6 +4,7 @@ use crate::gateway::input::{Items, Request};
 use crate::gateway::output::Answer;
 use crate::item::{Change, ItemKey};
 use crate::limits::{OUTCOMES_MAX, PROPS_MAX_BYTES};
+use crate::planted::{self, RuleFault};
 use crate::runtime::definitions::{Definitions, page_exists};
 use crate::runtime::operations::{self, Author};
 use crate::runtime::records::{self, Object, SessionRecord};
@@ -111,17 +112,19 @@ fn operate(
     let Some(mut record) = records::session(step.kept, session) else {
         return Executed::Refused(Answer::NoSession);
     };
-    if let Some(outcome) = records::outcome(step.kept, session, request.id) {
+    let again = planted::is(RuleFault::ResentRunsAgain);
+    if let Some(outcome) = records::outcome(step.kept, session, request.id).filter(|_| !again) {
         return Executed::Known { outcome };
     }
-    if request.id <= record.floor || request.id <= record.highest {
+    let lower = request.id <= record.floor || request.id <= record.highest;
+    if lower && !again && !planted::is(RuleFault::LowerIdRuns) {
         // It ran, or another one after it did: running it now could undo a newer write.
         return Executed::Known { outcome: Outcome::Unknown };
     }
     let outcome = if request.resent && out_of_date {
         // The lost peer may have applied it: neither `expired` nor a second run would be true.
         Outcome::Unknown
-    } else if request.deadline < clock {
+    } else if request.deadline < clock && !planted::is(RuleFault::DeadlineIgnored) {
         Outcome::Expired
     } else {
         let author = Author::Session { session, id: request.id };

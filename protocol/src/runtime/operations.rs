@@ -5,6 +5,7 @@ use crate::event::What;
 use crate::gateway::input::Items;
 use crate::item::ItemKey;
 use crate::limits::{COUNTED_IDS_MAX, PROPS_MAX_BYTES, TEXT_MAX_BYTES};
+use crate::planted::{self, RuleFault};
 use crate::runtime::definitions::page_exists;
 use crate::runtime::execute::{Executed, rejected, text_of};
 use crate::runtime::records::{self, Counted, Object, SessionRecord, TagRecord};
@@ -182,6 +183,9 @@ pub(super) fn alarm_moved(mut step: Step<'_>, name: &str, raised: bool) -> Execu
         state.acked = false;
         state.acked_by = None;
         state.note = None;
+    }
+    if planted::is(RuleFault::AckUndone) {
+        state.acked = false;
     }
     if let Some(definition) = step.definitions.alarms.get(name) {
         state.priority = definition.priority;

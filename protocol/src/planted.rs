@@ -1,0 +1,116 @@
+//! Planted faults: one rule broken on purpose, so that the simulation can prove that it would see it.
+//!
+//! Each rule asks [`is`] at the place where it decides. Without the feature `planted`, which only
+//! the tests turn on, the answer is `false` at compile time: nothing of it is in a daemon. With it,
+//! a fault is set for one thread (one simulated world) and stands until it is cleared.
+//!
+//! What each fault must be found by, and how long that takes, is the simulation's part.
+
+/// One rule that is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RuleFault {
+    /// A node is active before its term is on disk.
+    TermUnsynced,
+    /// A node that is storing its term does not say that it is taking the level.
+    TakingUnsaid,
+    /// A new counter is above the node's own last one only, not above all that the peer has named.
+    CounterReused,
+    /// A node that stays after both were active goes on in its old term.
+    TermKept,
+    /// A node that starts does not wait for its peer.
+    JoinWaitSkipped,
+    /// At a start the master is active, whoever has the newer state.
+    MasterFirst,
+    /// Answers do not wait for the standby's receipt.
+    AnswerBeforeReceipt,
+    /// Answers do not wait for the own disk.
+    AnswerBeforeDisk,
+    /// The end of a link alone ends the wait for receipts.
+    AloneUnconfirmed,
+    /// Changes are shown to everybody before they are safe.
+    ShownEarly,
+    /// A node whose permit ran out goes on without asking.
+    LevelKeptOnThaw,
+    /// Without a link the permit is not renewed.
+    PermitUnrenewedAlone,
+    /// A look that was answered counts as a process that is gone.
+    LookTrusted,
+    /// A node that was stalled accuses its peer at once.
+    AccuserUnexcused,
+    /// A goodbye that waited in the socket of a stalled node moves the level.
+    OldGoodbyeTrusted,
+    /// The standby drops the changes of some updates.
+    UpdateDropped,
+    /// The standby is told to be in sync before it is.
+    InSyncEarly,
+    /// The status says Good as soon as there is a link.
+    GoodEarly,
+    /// Config of another lineage is overwritten without a person's word.
+    LineageOverwritten,
+    /// A full transfer replaces what it lacks without an archive.
+    InstallUnarchived,
+    /// An id that ran is run again when it is resent.
+    ResentRunsAgain,
+    /// An id below one that ran is run.
+    LowerIdRuns,
+    /// An operation runs after its deadline.
+    DeadlineIgnored,
+    /// An alarm that clears forgets that it was acked.
+    AckUndone,
+    /// A store that failed counts as done.
+    FailedSyncIgnored,
+}
+
+impl RuleFault {
+    /// All of them.
+    pub const ALL: [RuleFault; 25] = [
+        RuleFault::TermUnsynced,
+        RuleFault::TakingUnsaid,
+        RuleFault::CounterReused,
+        RuleFault::TermKept,
+        RuleFault::JoinWaitSkipped,
+        RuleFault::MasterFirst,
+        RuleFault::AnswerBeforeReceipt,
+        RuleFault::AnswerBeforeDisk,
+        RuleFault::AloneUnconfirmed,
+        RuleFault::ShownEarly,
+        RuleFault::LevelKeptOnThaw,
+        RuleFault::PermitUnrenewedAlone,
+        RuleFault::LookTrusted,
+        RuleFault::AccuserUnexcused,
+        RuleFault::OldGoodbyeTrusted,
+        RuleFault::UpdateDropped,
+        RuleFault::InSyncEarly,
+        RuleFault::GoodEarly,
+        RuleFault::LineageOverwritten,
+        RuleFault::InstallUnarchived,
+        RuleFault::ResentRunsAgain,
+        RuleFault::LowerIdRuns,
+        RuleFault::DeadlineIgnored,
+        RuleFault::AckUndone,
+        RuleFault::FailedSyncIgnored,
+    ];
+}
+
+#[cfg(feature = "planted")]
+thread_local! {
+    static FAULT: std::cell::Cell<Option<RuleFault>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this rule is broken on purpose on this thread.
+#[cfg(feature = "planted")]
+pub fn is(fault: RuleFault) -> bool {
+    FAULT.get() == Some(fault)
+}
+
+/// Whether this rule is broken on purpose: never, in a daemon.
+#[cfg(not(feature = "planted"))]
+pub const fn is(_: RuleFault) -> bool {
+    false
+}
+
+/// Breaks one rule on this thread, or none.
+#[cfg(feature = "planted")]
+pub fn set(fault: Option<RuleFault>) {
+    FAULT.set(fault);
+}
