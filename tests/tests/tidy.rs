@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use tandem_tests::harness::root;
 
+#[path = "tidy/behaviours.rs"]
+mod behaviours;
+
 /// A file that is longer holds more than one thing.
 const LINES_MAX: usize = 650;
 /// Most files stay below this.
