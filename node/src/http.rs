@@ -12,6 +12,7 @@
 //! whether a request came through a proxy, except that a session is told so.
 
 mod actions;
+mod admin;
 mod alarms;
 mod connection;
 mod front;
@@ -45,6 +46,7 @@ use tandem_protocol::time::Instant;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::admin::Token;
 use crate::live::Live;
 use crate::{Shutdown, driver, events, peer, sessions, stopped};
 use metrics::Counters;
@@ -64,6 +66,8 @@ pub struct Options {
     pub settings: SharedSettings,
     /// How much is served at the same time.
     pub limits: Limits,
+    /// Who may change the node.
+    pub admin: Token,
 }
 
 /// How much is served at the same time, and for how long it may take.

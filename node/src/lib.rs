@@ -10,7 +10,9 @@
 //!                  -> peer (bulk connection) => standby
 //! ```
 
+pub mod admin;
 pub mod clock;
+pub mod commands;
 pub mod driver;
 pub mod error;
 pub mod event;

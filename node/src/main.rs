@@ -1,9 +1,10 @@
-//! `tandem-node`: reads its options and runs one node.
+//! `tandem-node`: reads its options and runs one node, or runs an operator's command.
 
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use tandem_node::commands;
 use tandem_node::error::{EXIT_FAILURE, EXIT_USAGE, Error};
 use tandem_node::options::{Options, Sources};
 
@@ -19,6 +20,8 @@ struct Cli {
 enum Command {
     /// Runs a node until it is asked to stop (SIGTERM or SIGINT).
     Run(Box<Run>),
+    #[command(flatten)]
+    Operator(commands::Command),
 }
 
 /// Flags win over the environment (`TANDEM_*`), the environment over the file.
@@ -96,11 +99,7 @@ impl Run {
                 .ok_or_else(|| Error::Options(format!("flag --set {pair}: is not KEY=VALUE")))?;
             flags.push((key.to_owned(), text.to_owned()));
         }
-        // Variables that are no text are no options.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
-            .collect();
-        Ok(Sources { file: self.config, environment, flags })
+        Ok(Sources { file: self.config, flags, ..Sources::of_process() })
     }
 }
 
@@ -114,7 +113,10 @@ fn main() -> ExitCode {
             return ExitCode::from(if help { 0 } else { EXIT_USAGE });
         }
     };
-    let Command::Run(run) = cli.command;
+    let run = match cli.command {
+        Command::Run(run) => run,
+        Command::Operator(command) => return ExitCode::from(commands::run(command)),
+    };
     let ended =
         run.sources().and_then(|sources| Options::read(&sources)).and_then(tandem_node::run::run);
     match ended {

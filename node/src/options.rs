@@ -80,6 +80,16 @@ pub struct Sources {
     pub flags: Vec<(String, String)>,
 }
 
+impl Sources {
+    /// The environment of this process; variables that are no text are no options.
+    pub fn of_process() -> Sources {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+            .collect();
+        Sources { environment, ..Sources::default() }
+    }
+}
+
 impl Options {
     /// Reads all sources.
     ///

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::admin::Token;
 use crate::clock::Clock;
 use crate::driver::{self, Driver, Ended, Inbox, Published, Rooms, Senders};
 use crate::error::{Error, Result};
@@ -59,6 +60,7 @@ pub fn run(options: Options) -> Result<()> {
     };
     let (database, loaded) =
         store::open(&options.data_dir, &options.node_id, options.pair_id.as_ref())?;
+    let admin = Token::open(&options.data_dir)?;
     let events = events::Handle::open(&options.data_dir)?;
     let listener = port::bind(&options)?;
     // Held to the end of the process, whatever becomes of the room that accepts.
@@ -71,7 +73,7 @@ pub fn run(options: Options) -> Result<()> {
     let clock = Clock::start();
     let (senders, inbox) = Inbox::new();
     let (store, store_thread) = store::spawn(database, clock, senders.stored.clone())?;
-    let core = Core { clock, senders, store, events, live: Live::new() };
+    let core = Core { clock, senders, store, events, live: Live::new(), admin };
     let (wired, ended) = core.start(&options, address, loaded, inbox)?;
     let rooms = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -110,6 +112,7 @@ struct Core {
     store: store::Handle,
     events: events::Handle,
     live: Live,
+    admin: Token,
 }
 
 /// What the other rooms are given.
@@ -118,6 +121,7 @@ struct Wired {
     peer: peer::Handle,
     events: events::Handle,
     live: Live,
+    admin: Token,
     stop: mpsc::Sender<()>,
 }
 
@@ -130,7 +134,7 @@ impl Core {
         loaded: Loaded,
         inbox: Inbox,
     ) -> Result<(Wired, oneshot::Receiver<Ended>)> {
-        let Core { clock, senders, store, events, live } = self;
+        let Core { clock, senders, store, events, live, admin } = self;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -148,7 +152,8 @@ impl Core {
         let driver = Driver::new(gateway, inbox, published, rooms, stall_max);
         let (tell, ended) = oneshot::channel();
         start_thread(runtime, driver, tell)?;
-        Ok((Wired { driver: handle, peer, events, live, stop: senders.stop }, ended))
+        let stop = senders.stop;
+        Ok((Wired { driver: handle, peer, events, live, admin, stop }, ended))
     }
 }
 
@@ -277,7 +282,7 @@ fn start_rooms(
     listener: tokio::net::TcpListener,
     shutdown: &crate::Shutdown,
 ) -> JoinSet<()> {
-    let Wired { driver, peer, events, live, stop: _ } = wired;
+    let Wired { driver, peer, events, live, admin, stop: _ } = wired;
     let mut rooms = JoinSet::new();
     let hub = sessions::new(driver.clone(), live.clone(), sessions::Options::default());
     rooms.spawn(sessions::run(hub.clone(), shutdown.clone()));
@@ -300,6 +305,7 @@ fn start_rooms(
         web_dir: options.web_dir.clone(),
         settings: options.shared.clone(),
         limits: http::Limits::of_process(),
+        admin,
     };
     let led_to = http::Rooms { driver, hub, live, peer, events };
     let shutdown = shutdown.clone();

@@ -29,6 +29,8 @@ pub(super) enum Rejection {
     SlowBody,
     /// A page of another site.
     Origin,
+    /// The admin token is missing or wrong.
+    Unauthorized,
     /// An upgrade that is not what the path serves.
     Upgrade,
     /// A change or a look at live data while this node may not act.
@@ -40,7 +42,7 @@ pub(super) enum Rejection {
 }
 
 impl Rejection {
-    const ALL: [(Rejection, &'static str); 11] = [
+    const ALL: [(Rejection, &'static str); 12] = [
         (Rejection::Malformed, "malformed"),
         (Rejection::SlowClient, "slow_client"),
         (Rejection::Evicted, "evicted"),
@@ -48,6 +50,7 @@ impl Rejection {
         (Rejection::Oversized, "oversized"),
         (Rejection::SlowBody, "slow_body"),
         (Rejection::Origin, "origin"),
+        (Rejection::Unauthorized, "unauthorized"),
         (Rejection::Upgrade, "upgrade"),
         (Rejection::Standby, "standby"),
         (Rejection::Wrong, "wrong"),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
-    LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    LOCATION, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
@@ -52,6 +52,18 @@ impl Failure {
     pub(super) fn origin(origin: &str) -> Failure {
         let reason = format!("pages of {origin} may not use this gateway");
         Failure::new(StatusCode::FORBIDDEN, Rejection::Origin, "origin", reason)
+    }
+
+    /// 401: only who holds the admin token may do this.
+    pub(super) fn unauthorized(why: &str) -> Failure {
+        let reason = format!(
+            "{why}: send `Authorization: Bearer TOKEN`; it is in the file {} of this node's data \
+             folder",
+            crate::admin::FILE
+        );
+        let status = StatusCode::UNAUTHORIZED;
+        Failure::new(status, Rejection::Unauthorized, "unauthorized", reason)
+            .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
     /// 413: a body above the limit; the connection ends with it.

@@ -13,8 +13,8 @@ use super::connection::Caller;
 use super::reply::{Failure, Reply};
 use super::slots::Class;
 use super::{
-    State, actions, alarms, front, gwinfo, health, metrics, network, origin, pages, redundancy,
-    sdk, session, tags,
+    State, actions, admin, alarms, front, gwinfo, health, metrics, network, origin, pages,
+    redundancy, sdk, session, tags,
 };
 
 /// A request's body: what fits a config change.
@@ -88,6 +88,9 @@ async fn data(
         // A form of another site could reach a write without any script.
         origin::check(state, request.headers())?;
     }
+    if needs_token(path) {
+        admin::allowed(state, request.headers())?;
+    }
     match path {
         "redundancy" => reads(&method).map(|()| redundancy::overview(state)),
         "redundancy/config" => reads(&method).map(|()| redundancy::config(state)),
@@ -123,6 +126,18 @@ async fn data(
             Err(Failure::not_found(format!("there is nothing at /data/api/v1/{path}")))
         }
     }
+}
+
+/// Paths that change the pair or its config, or show what settings may hold: addresses and keys of
+/// other systems.
+fn needs_token(path: &str) -> bool {
+    let below = |folder: &str| {
+        path.strip_prefix(folder).is_some_and(|p| p.is_empty() || p.starts_with('/'))
+    };
+    below("redundancy/gwaction")
+        || below("redundancy/adopt")
+        || below("resources")
+        || below("archive")
 }
 
 fn is_read(method: &Method) -> bool {

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::{Limits, Options, Rooms, run};
+use crate::admin::Token;
 use crate::driver::testing::{self, Stage, stage};
 use crate::event::LinkEvent;
 use crate::live::Live;
@@ -64,6 +65,7 @@ struct Node {
     live: Live,
     links: mpsc::Receiver<LinkEvent>,
     driver: driver::Handle,
+    token: Token,
     _stop: watch::Sender<bool>,
     _web: tempfile::TempDir,
 }
@@ -85,15 +87,17 @@ impl Node {
             peer: peer::Handle::new(clock, link_events, tokio::runtime::Handle::current()),
             events: events::Handle::in_memory(),
         };
+        let token = Token::random().unwrap();
         let options = Options {
             web_dir: Some(web.path().to_owned()),
             settings: tandem_protocol::settings::SharedSettings::default(),
             limits,
+            admin: token.clone(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(run(listener, rooms, options, shutdown));
-        Node { address: At(address), stage, live, links, driver, _stop: stop, _web: web }
+        Node { address: At(address), stage, live, links, driver, token, _stop: stop, _web: web }
     }
 
     async fn active() -> Node {
@@ -104,6 +108,11 @@ impl Node {
 
     async fn ask(&self, head: &str, body: &str) -> Got {
         self.address.ask(head, body).await
+    }
+
+    /// A head with the admin token.
+    fn with_token(&self, head: &str) -> String {
+        format!("{head}\nauthorization: {}", self.token.authorization())
     }
 
     async fn get(&self, path: &str) -> Got {
@@ -329,7 +338,7 @@ async fn what_a_person_asks_of_the_pair_is_answered_by_the_rules() {
         ("gwaction/resync", "", Request::Resync, Answer::Accepted, 200, None),
         ("adopt", "", Request::Adopt, refused("nothing to adopt"), 409, Some("refused")),
     ] {
-        let head = format!("POST /data/api/v1/redundancy/{path}");
+        let head = node.with_token(&format!("POST /data/api/v1/redundancy/{path}"));
         let (got, pending) = tokio::join!(at.ask(&head, body), async {
             let given = node.stage.requests.recv().await.unwrap();
             assert_eq!(*given.request, asked, "{path}");
@@ -352,14 +361,47 @@ async fn what_a_person_asks_of_the_pair_is_answered_by_the_rules() {
             assert_eq!(after["failoverPending"], false, "{path} was refused");
         }
     }
-    let got = at.ask("POST /data/api/v1/redundancy/gwaction/failover?term=x", "").await;
+    let wrong = node.with_token("POST /data/api/v1/redundancy/gwaction/failover?term=x");
+    let got = at.ask(&wrong, "").await;
     assert_eq!((got.code, got.json()["error"].as_str()), (400, Some("bad_term")));
-    let got = at.ask("GET /data/api/v1/redundancy/gwaction/failover", "").await;
+    let read = node.with_token("GET /data/api/v1/redundancy/gwaction/failover");
+    let got = at.ask(&read, "").await;
     assert_eq!(got.code, 405);
 }
 
 fn other_term() -> Answer {
     Answer::OtherTerm { counter: Some(5) }
+}
+
+#[tokio::test]
+async fn only_the_admin_token_opens_what_changes_the_pair() {
+    let node = Node::active().await;
+    let other = Token::random().unwrap();
+    for head in [
+        "GET /data/api/v1/redundancy/gwaction/failover",
+        "GET /data/api/v1/redundancy/gwaction/resync",
+        "GET /data/api/v1/redundancy/adopt",
+        "GET /data/api/v1/resources",
+        "PUT /data/api/v1/resources/settings/gateway",
+        "GET /data/api/v1/archive",
+        "POST /data/api/v1/archive/config-1.cbor/apply",
+    ] {
+        let with = |value: &str| format!("{head}\nauthorization: {value}");
+        let bearer = other.authorization();
+        let basic = bearer.replace("Bearer", "Basic");
+        for head in [head.to_owned(), with(&bearer), with(&basic), with("Bearer"), with("")] {
+            let got = node.ask(&head, "").await;
+            assert_eq!((got.code, got.json()["error"].as_str()), (401, Some("unauthorized")));
+            assert!(got.head.contains("www-authenticate: bearer"), "{head}: {got:?}");
+            assert!(got.json()["reason"].as_str().unwrap().contains("admin.token"), "{got:?}");
+        }
+        let got = node.ask(&node.with_token(head), "").await;
+        assert_ne!(got.code, 401, "{head}: {got:?}");
+        let lower = node.with_token(head).replace("Bearer", "bearer");
+        assert_ne!(node.ask(&lower, "").await.code, 401, "{head}");
+    }
+    let metrics = node.get("/metrics").await.body;
+    assert!(metrics.contains("rejected_total{reason=\"unauthorized\"} 35"), "{metrics}");
 }
 
 #[tokio::test]
