@@ -114,7 +114,35 @@ impl Session {
         raise: u64,
         note: Option<String>,
     ) -> Result<Pending, Error> {
-        let operation = Operation::Ack { alarm: alarm.to_owned(), raise, note };
+        let operation = Operation::Ack { alarm: alarm.to_owned(), raise, who: None, note };
+        self.operate(operation, WRITE_DEADLINE).await
+    }
+
+    /// Puts an alarm aside for this long, rounded up to seconds (a week at most): it is shown as
+    /// before and notifies nobody. A shelf that stands is replaced.
+    ///
+    /// # Errors
+    ///
+    /// The session is over.
+    pub async fn shelve(
+        &self,
+        alarm: &str,
+        time: Duration,
+        who: Option<String>,
+        note: Option<String>,
+    ) -> Result<Pending, Error> {
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let operation = Operation::Shelve { alarm: alarm.to_owned(), seconds, who, note };
+        self.operate(operation, WRITE_DEADLINE).await
+    }
+
+    /// Ends a shelf before its time.
+    ///
+    /// # Errors
+    ///
+    /// The session is over.
+    pub async fn unshelve(&self, alarm: &str) -> Result<Pending, Error> {
+        let operation = Operation::Unshelve { alarm: alarm.to_owned() };
         self.operate(operation, WRITE_DEADLINE).await
     }
 

@@ -1,4 +1,4 @@
-//! Alarms: a limit on a tag, its state, and who has seen it.
+//! Alarms: a limit on a tag, its state, who has seen it, and who has put it aside.
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,22 @@ pub struct AlarmDefinition {
     /// What the operator reads.
     #[serde(default)]
     pub text: String,
+    /// The pipeline that is told of each raise; `None`: nobody outside is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+}
+
+/// Whom to tell of a raise, and when: config, replicated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineDefinition {
+    /// Its name; alarms name it.
+    pub name: String,
+    /// A URL (`http://...`) that each notification is posted to.
+    pub webhook: String,
+    /// A raise that is acked or shelved within this time is told to nobody, in milliseconds.
+    #[serde(default)]
+    pub delay_ms: u64,
 }
 
 /// How much an alarm matters.
@@ -69,7 +85,7 @@ pub struct AlarmState {
     /// When `raised` last changed.
     #[n(4)]
     pub since: UnixMs,
-    /// The session that acked it.
+    /// Who acked it: the name that was said, else the session.
     #[n(5)]
     pub acked_by: Option<String>,
     /// What was said with the ack.
@@ -81,4 +97,32 @@ pub struct AlarmState {
     /// What the operator reads.
     #[n(8)]
     pub text: String,
+    /// Put aside for a time; `None`: it is not. A shelf may have ended by its time already: ask
+    /// [`AlarmState::is_shelved`].
+    #[n(9)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shelved: Option<Shelf>,
+}
+
+impl AlarmState {
+    /// Whether it is put aside at this time.
+    pub fn is_shelved(&self, wall: UnixMs) -> bool {
+        self.shelved.as_ref().is_some_and(|shelf| wall < shelf.until)
+    }
+}
+
+/// An alarm put aside: it moves and is shown as before, but notifies nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct Shelf {
+    /// When it ends by itself.
+    #[n(0)]
+    pub until: UnixMs,
+    /// Who did it: the name that was said, else the session.
+    #[n(1)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[n(2)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }

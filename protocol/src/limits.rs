@@ -30,6 +30,12 @@ pub const SESSION_LINGER: Duration = Duration::from_secs(600);
 pub const HANDOVER_TOKEN_LIFE: Duration = Duration::from_secs(30);
 /// Ids that a counting tag remembers: a day of one write a second.
 pub const COUNTED_IDS_MAX: u64 = 100_000;
+/// The longest shelf: an alarm that is put aside for more than a week is a wrong alarm.
+pub const SHELF_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The longest delay of a pipeline: a day shift.
+pub const PIPELINE_DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
+/// A webhook's URL: what proxies and browsers agree on.
+pub const URL_MAX_BYTES: usize = 2 * 1024;
 /// The deadline of an operation that names none.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 

@@ -13,6 +13,7 @@
 //! without the other. It leaves order, storing and answering to the gateway's door, and live
 //! values to the node's rooms.
 
+mod alarms;
 pub mod definitions;
 pub mod events;
 mod execute;

@@ -91,9 +91,31 @@ pub enum Operation {
         alarm: String,
         /// The raise that the operator saw; a later raise stays unacked.
         raise: u64,
+        /// Who acks; without it the session stands for its user.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        who: Option<String>,
         /// What the operator says about it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
+    },
+    /// Puts an alarm aside for a time: it notifies nobody until then. A shelf that stands is
+    /// replaced.
+    Shelve {
+        /// The alarm's name.
+        alarm: String,
+        /// For how long, in seconds, from when it is applied.
+        seconds: u64,
+        /// As in `Ack`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        who: Option<String>,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// Ends a shelf before its time.
+    Unshelve {
+        /// The alarm's name.
+        alarm: String,
     },
     /// Sets properties of the session; a null deletes one.
     Props {

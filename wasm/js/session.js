@@ -152,6 +152,16 @@ export class TandemSession {
     return this.#operate(note ? { op: "ack", alarm, raise, note } : { op: "ack", alarm, raise });
   }
 
+  /** Puts an alarm aside for so many seconds: it notifies nobody until then. */
+  shelve(alarm, seconds, { who, note } = {}) {
+    return this.#operate({ op: "shelve", alarm, seconds, who, note });
+  }
+
+  /** Ends a shelf before its time. */
+  unshelve(alarm) {
+    return this.#operate({ op: "unshelve", alarm });
+  }
+
   /** Sets properties of the session; null deletes one. */
   setProps(props) {
     return this.#operate({ op: "props", props }, { deadlineMs: PATIENT_MS });

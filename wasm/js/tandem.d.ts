@@ -29,12 +29,16 @@ export interface Alarm {
   note: string | null;
   priority: "low" | "medium" | "high" | "critical";
   text: string;
+  /** Put aside until then; missing: it is not. */
+  shelved?: { until: number; by?: string; note?: string };
 }
 
 /** What a session can do. */
 export type Operation =
   | { op: "write"; tag: string; value: TagValue }
-  | { op: "ack"; alarm: string; raise: number; note?: string }
+  | { op: "ack"; alarm: string; raise: number; who?: string; note?: string }
+  | { op: "shelve"; alarm: string; seconds: number; who?: string; note?: string }
+  | { op: "unshelve"; alarm: string }
   | { op: "props"; props: Record<string, unknown> }
   | { op: "page"; page: string; params: Record<string, string> };
 
@@ -147,6 +151,9 @@ export class TandemSession {
   /** Resolves to what became of it; never rejects. The usual deadline is 5 s. */
   write(tag: string, value: TagValue, options?: { deadlineMs?: number }): Promise<WriteOutcome>;
   ack(alarm: string, raise: number, note?: string): Promise<WriteOutcome>;
+  /** Puts an alarm aside: it notifies nobody for so many seconds (a week at most). */
+  shelve(alarm: string, seconds: number, said?: { who?: string; note?: string }): Promise<WriteOutcome>;
+  unshelve(alarm: string): Promise<WriteOutcome>;
   setProps(props: Record<string, unknown>): Promise<WriteOutcome>;
   href(page: string, params?: Record<string, string>): string;
   open(page: string, params?: Record<string, string>): void;

@@ -119,9 +119,9 @@ async fn data(
                     _ => Err(Failure::method("GET, POST")),
                 };
             }
-            if let Some(alarm) = path.strip_prefix("alarms/").and_then(|p| p.strip_suffix("/ack")) {
+            if let Some((alarm, deed)) = path.strip_prefix("alarms/").and_then(alarms::Deed::of) {
                 posts(&method)?;
-                return alarms::ack(state, &decode(alarm)?, request).await;
+                return alarms::operate(state, &decode(alarm)?, deed, request).await;
             }
             Err(Failure::not_found(format!("there is nothing at /data/api/v1/{path}")))
         }

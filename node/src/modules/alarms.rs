@@ -206,6 +206,7 @@ mod tests {
             hysteresis: 5.0,
             priority: tandem_protocol::alarm::Priority::Low,
             text: String::new(),
+            pipeline: None,
         };
         let rows = [
             (90.0, false),

@@ -10,7 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tandem_protocol::alarm::AlarmDefinition;
+use tandem_protocol::alarm::{AlarmDefinition, PipelineDefinition};
 use tandem_protocol::limits::{NAME_MAX_BYTES, TAG_PATH_MAX_BYTES, TEXT_MAX_BYTES};
 use tandem_protocol::runtime::definitions::GatewaySettings;
 use tandem_protocol::tag::{TagDefinition, TagKind, TagPath, TagValue};
@@ -22,6 +22,9 @@ use super::Error;
 const TAGS_MAX: usize = 100_000;
 /// Alarms of one gateway: all raised ones are sent with `opened`.
 const ALARMS_MAX: usize = 10_000;
+
+/// Pipelines of one gateway: each is a place that people look at.
+const PIPELINES_MAX: usize = 1_000;
 
 const HOST_ITEMS: &[&str] = &["cpu", "memory", "disk", "net_in", "net_out"];
 const WAVES: &[&str] = &["sine", "ramp", "square", "walk", "counter"];
@@ -37,6 +40,8 @@ struct File {
     tags: Vec<Spanned<toml::Table>>,
     #[serde(default)]
     alarms: Vec<Spanned<toml::Table>>,
+    #[serde(default)]
+    pipelines: Vec<Spanned<toml::Table>>,
 }
 
 pub(super) fn read(path: &Path, text: &str) -> Result<Bytes, Error> {
@@ -50,7 +55,9 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Bytes, Error> {
     let tags = tags(&place, file.tags)?;
     let alarms = alarms(&place, file.alarms, &tags)?;
     let tags = tags.into_values().collect();
-    let settings = GatewaySettings { system: file.system, contact: file.contact, tags, alarms };
+    let pipelines = pipelines(&place, file.pipelines)?;
+    let File { system, contact, .. } = file;
+    let settings = GatewaySettings { system, contact, tags, alarms, pipelines };
     // What the node itself would not put in force must not reach the store.
     settings.check().map_err(|message| place.error(0, message))?;
     serde_json::to_vec(&settings)
@@ -183,6 +190,17 @@ fn alarms(
     Ok(alarms)
 }
 
+fn pipelines(
+    place: &Place<'_>,
+    tables: Vec<Spanned<toml::Table>>,
+) -> Result<Vec<PipelineDefinition>, Error> {
+    if tables.len() > PIPELINES_MAX {
+        let message = format!("pipelines: {} of them, at most {PIPELINES_MAX}", tables.len());
+        return Err(place.error(0, message));
+    }
+    tables.into_iter().map(|table| place.part(table)).collect()
+}
+
 /// Where errors are told.
 struct Place<'a> {
     path: &'a Path,
@@ -305,6 +323,10 @@ max = 10
             (
                 "[[alarms]]\nname = \"High\"\ntag = \"Plant/Level\"\n",
                 "gateway.toml:16: alarm \"High\": above: an alarm needs above, below or both",
+            ),
+            (
+                "[[pipelines]]\nname = \"desk\"\nwebhook = \"ftp://x\"\n",
+                "gateway.toml:1: pipeline \"desk\": webhook must begin with http:// and a host",
             ),
             ("system = \n", "gateway.toml:16: "),
         ] {

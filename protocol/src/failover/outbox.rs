@@ -285,7 +285,10 @@ fn expiry(entry: &Entry) -> Option<Instant> {
 pub(super) fn is_state(operation: &Operation) -> bool {
     match operation {
         Operation::Props { .. } | Operation::Page { .. } => true,
-        Operation::Write { .. } | Operation::Ack { .. } => false,
+        Operation::Write { .. }
+        | Operation::Ack { .. }
+        | Operation::Shelve { .. }
+        | Operation::Unshelve { .. } => false,
     }
 }
 

@@ -142,7 +142,10 @@ impl Session {
                 self.at.page.clone_from(page);
                 self.at.params.clone_from(params);
             }
-            Operation::Write { .. } | Operation::Ack { .. } => {}
+            Operation::Write { .. }
+            | Operation::Ack { .. }
+            | Operation::Shelve { .. }
+            | Operation::Unshelve { .. } => {}
         }
     }
 
@@ -160,7 +163,10 @@ impl Session {
                 let here = self.at.page == page && self.at.params == params;
                 here.then_some(Operation::Page { page, params })
             }
-            Operation::Write { .. } | Operation::Ack { .. } => None,
+            Operation::Write { .. }
+            | Operation::Ack { .. }
+            | Operation::Shelve { .. }
+            | Operation::Unshelve { .. } => None,
         }
     }
 

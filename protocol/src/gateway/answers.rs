@@ -131,6 +131,7 @@ impl Gateway {
             | Request::Keyed { .. }
             | Request::End { .. }
             | Request::AlarmMoved { .. }
+            | Request::ShelfEnded { .. }
             | Request::Keep { .. }) => self.request_kept(ticket, request),
         }
     }

@@ -261,6 +261,11 @@ pub enum Request {
         /// Whether it is exceeded now.
         raised: bool,
     },
+    /// The time of an alarm's shelf is over. One that was shelved anew meanwhile stays so.
+    ShelfEnded {
+        /// The alarm.
+        alarm: String,
+    },
     /// A provider of this node changes its kept state. Only the active node takes it.
     Keep {
         /// What changes.

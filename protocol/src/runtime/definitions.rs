@@ -4,13 +4,14 @@
 //! Whoever puts settings into the store checks them first with [`GatewaySettings::parse`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alarm::AlarmDefinition;
+use crate::alarm::{AlarmDefinition, PipelineDefinition};
 use crate::gateway::input::Items;
 use crate::item::ItemKey;
-use crate::limits::NAME_MAX_BYTES;
+use crate::limits::{NAME_MAX_BYTES, PIPELINE_DELAY_MAX, URL_MAX_BYTES};
 use crate::tag::{Quality, Sample, TagDefinition, TagKind, TagPath, TagValue};
 use crate::time::UnixMs;
 
@@ -26,6 +27,8 @@ pub struct GatewaySettings {
     pub tags: Vec<TagDefinition>,
     /// The alarms.
     pub alarms: Vec<AlarmDefinition>,
+    /// Whom to tell of raises.
+    pub pipelines: Vec<PipelineDefinition>,
 }
 
 impl GatewaySettings {
@@ -51,9 +54,24 @@ impl GatewaySettings {
                 return Err(format!("tag \"{}\" is defined twice", tag.path));
             }
         }
+        let mut pipelines = BTreeMap::new();
+        for pipeline in &self.pipelines {
+            check_pipeline(pipeline)?;
+            if pipelines.insert(&pipeline.name, ()).is_some() {
+                return Err(format!("pipeline \"{}\" is defined twice", pipeline.name));
+            }
+        }
         let mut alarms = BTreeMap::new();
         for alarm in &self.alarms {
             check_alarm(alarm)?;
+            if let Some(pipeline) = &alarm.pipeline
+                && !pipelines.contains_key(pipeline)
+            {
+                return Err(format!(
+                    "alarm \"{}\" names \"{pipeline}\", which is not a pipeline",
+                    alarm.name
+                ));
+            }
             if !tags.contains_key(&alarm.tag) {
                 return Err(format!(
                     "alarm \"{}\" watches \"{}\", which is not a tag",
@@ -79,6 +97,8 @@ pub struct Definitions {
     pub tags: BTreeMap<TagPath, TagDefinition>,
     /// The alarms.
     pub alarms: BTreeMap<String, AlarmDefinition>,
+    /// Whom to tell of raises.
+    pub pipelines: BTreeMap<String, PipelineDefinition>,
     /// What could not be read.
     pub problems: Vec<String>,
 }
@@ -135,6 +155,18 @@ impl Definitions {
                 }
             }
         }
+        for value in stored.pipelines {
+            let pipeline = serde_json::from_value::<PipelineDefinition>(value);
+            let pipeline = pipeline.map_err(|e| e.to_string());
+            match pipeline.and_then(|p| check_pipeline(&p).map(|()| p)) {
+                Ok(pipeline) => {
+                    definitions.pipelines.insert(pipeline.name.clone(), pipeline);
+                }
+                Err(problem) => {
+                    definitions.problems.push(format!("a pipeline is left out: {problem}"));
+                }
+            }
+        }
         definitions
     }
 
@@ -163,6 +195,7 @@ struct Stored {
     contact: String,
     tags: Vec<serde_json::Value>,
     alarms: Vec<serde_json::Value>,
+    pipelines: Vec<serde_json::Value>,
 }
 
 fn check_tag(tag: &TagDefinition) -> Result<(), String> {
@@ -204,6 +237,25 @@ fn check_alarm(alarm: &AlarmDefinition) -> Result<(), String> {
     }
     if !alarm.hysteresis.is_finite() || alarm.hysteresis < 0.0 {
         return Err(format!("alarm \"{name}\": hysteresis must not be negative"));
+    }
+    Ok(())
+}
+
+fn check_pipeline(pipeline: &PipelineDefinition) -> Result<(), String> {
+    let name = &pipeline.name;
+    if name.is_empty() || name.len() > NAME_MAX_BYTES {
+        return Err(format!("pipeline \"{name}\": its name is empty or too long"));
+    }
+    let host = pipeline.webhook.strip_prefix("http://").unwrap_or_default();
+    if host.split(['/', '?']).next().is_none_or(str::is_empty) {
+        return Err(format!("pipeline \"{name}\": webhook must begin with http:// and a host"));
+    }
+    if pipeline.webhook.len() > URL_MAX_BYTES {
+        return Err(format!("pipeline \"{name}\": webhook is longer than {URL_MAX_BYTES} bytes"));
+    }
+    if Duration::from_millis(pipeline.delay_ms) > PIPELINE_DELAY_MAX {
+        let most = PIPELINE_DELAY_MAX.as_millis();
+        return Err(format!("pipeline \"{name}\": delay_ms is above {most}"));
     }
     Ok(())
 }

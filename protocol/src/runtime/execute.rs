@@ -5,6 +5,7 @@ use crate::gateway::output::Answer;
 use crate::item::{Change, ItemKey};
 use crate::limits::{OUTCOMES_MAX, PROPS_MAX_BYTES};
 use crate::planted::{self, RuleFault};
+use crate::runtime::alarms;
 use crate::runtime::definitions::{Definitions, page_exists};
 use crate::runtime::operations::{self, Author};
 use crate::runtime::records::{self, Object, SessionRecord};
@@ -69,7 +70,8 @@ pub fn execute(
         }
         Request::Keyed { key, operation } => keyed(step, key, operation),
         Request::End { session } => end(step, session),
-        Request::AlarmMoved { alarm, raised } => operations::alarm_moved(step, alarm, *raised),
+        Request::AlarmMoved { alarm, raised } => alarms::moved(step, alarm, *raised),
+        Request::ShelfEnded { alarm } => alarms::shelf_ended(step, alarm),
         Request::Keep { changes } => {
             Executed::Changes { changes: changes.clone(), outcome: Outcome::Applied }
         }
@@ -129,9 +131,10 @@ fn operate(
     } else {
         let author = Author::Session { session, id: request.id };
         match &request.operation {
-            Operation::Write { .. } | Operation::Ack { .. } => {
-                operations::run(&mut step, &author, &request.operation)
-            }
+            Operation::Write { .. }
+            | Operation::Ack { .. }
+            | Operation::Shelve { .. }
+            | Operation::Unshelve { .. } => operations::run(&mut step, &author, &request.operation),
             Operation::Props { props } => operations::set_props(&mut record, props),
             Operation::Page { page, params } => {
                 operations::go(step.config, &mut record, page, params)
@@ -176,11 +179,12 @@ fn keyed(mut step: Step<'_>, key: &str, operation: &Operation) -> Executed {
         return Executed::Known { outcome };
     }
     let outcome = match operation {
-        Operation::Write { .. } | Operation::Ack { .. } => {
-            operations::run(&mut step, &Author::Key(key), operation)
-        }
+        Operation::Write { .. }
+        | Operation::Ack { .. }
+        | Operation::Shelve { .. }
+        | Operation::Unshelve { .. } => operations::run(&mut step, &Author::Key(key), operation),
         Operation::Props { .. } | Operation::Page { .. } => {
-            return rejected("only writes and acks have keys".to_owned());
+            return rejected("only writes and what is done to alarms have keys".to_owned());
         }
     };
     for fallen in step.remember("keys", "", KEYS_MAX, key) {

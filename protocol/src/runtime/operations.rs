@@ -1,13 +1,11 @@
-//! What operations do: writes, acks, properties, pages, and alarms that move.
+//! What operations do: writes, properties, pages. Those on alarms are in `alarms`.
 
-use crate::alarm::AlarmState;
-use crate::event::What;
 use crate::gateway::input::Items;
 use crate::item::ItemKey;
 use crate::limits::{COUNTED_IDS_MAX, PROPS_MAX_BYTES, TEXT_MAX_BYTES};
-use crate::planted::{self, RuleFault};
+use crate::runtime::alarms::{self, Said};
 use crate::runtime::definitions::page_exists;
-use crate::runtime::execute::{Executed, rejected, text_of};
+use crate::runtime::execute::text_of;
 use crate::runtime::records::{self, Counted, Object, SessionRecord, TagRecord};
 use crate::runtime::step::Step;
 use crate::session::{Operation, Outcome, SessionId, WriteId};
@@ -22,7 +20,7 @@ pub(super) enum Author<'a> {
 }
 
 impl Author<'_> {
-    fn name(&self) -> Option<String> {
+    pub(super) fn name(&self) -> Option<String> {
         match self {
             Author::Session { session, .. } => Some(session.0.clone()),
             Author::Key(_) => None,
@@ -38,15 +36,23 @@ impl Author<'_> {
     }
 }
 
-fn reject(reason: String) -> Outcome {
+pub(super) fn reject(reason: String) -> Outcome {
     Outcome::Rejected { reason }
 }
 
-/// Runs a write or an ack.
+/// Runs a write, or what is done to an alarm.
 pub(super) fn run(step: &mut Step<'_>, author: &Author<'_>, operation: &Operation) -> Outcome {
     match operation {
         Operation::Write { tag, value } => write(step, author, tag, value),
-        Operation::Ack { alarm, raise, note } => ack(step, author, alarm, *raise, note.as_deref()),
+        Operation::Ack { alarm, raise, who, note } => {
+            let said = Said { author, who: who.as_deref(), note: note.as_deref() };
+            alarms::ack(step, &said, alarm, *raise)
+        }
+        Operation::Shelve { alarm, seconds, who, note } => {
+            let said = Said { author, who: who.as_deref(), note: note.as_deref() };
+            alarms::shelve(step, &said, alarm, *seconds)
+        }
+        Operation::Unshelve { alarm } => alarms::unshelve(step, alarm),
         Operation::Props { .. } | Operation::Page { .. } => {
             reject("only a session has properties and a page".to_owned())
         }
@@ -133,66 +139,6 @@ fn count(step: &mut Step<'_>, author: &Author<'_>, tag: &TagPath) -> TagValue {
         Some(_) | None => 0,
     };
     TagValue::Int(total.saturating_add(1))
-}
-
-fn ack(
-    step: &mut Step<'_>,
-    author: &Author<'_>,
-    name: &str,
-    raise: u64,
-    note: Option<&str>,
-) -> Outcome {
-    let Some(mut state) = records::alarm(step.definitions, step.kept, name) else {
-        return reject(format!("alarm \"{name}\" does not exist"));
-    };
-    if note.is_some_and(|note| note.len() > TEXT_MAX_BYTES) {
-        return reject(format!("alarm \"{name}\": the note is longer than {TEXT_MAX_BYTES} bytes"));
-    }
-    if raise == 0 || raise > state.raise {
-        return reject(format!("alarm \"{name}\" was raised {} times, not {raise}", state.raise));
-    }
-    if raise < state.raise {
-        return reject(format!("alarm \"{name}\" was raised again since (raise {})", state.raise));
-    }
-    if !state.acked {
-        state.acked = true;
-        state.acked_by = author.name();
-        state.note = note.map(str::to_owned);
-        put_alarm(step, state);
-    }
-    Outcome::Applied
-}
-
-fn put_alarm(step: &mut Step<'_>, state: AlarmState) {
-    step.put(records::alarm_key(&state.name), records::encode(&state));
-    step.event(What::Alarm { alarm: state });
-}
-
-/// A limit was exceeded, or is no longer.
-pub(super) fn alarm_moved(mut step: Step<'_>, name: &str, raised: bool) -> Executed {
-    let Some(mut state) = records::alarm(step.definitions, step.kept, name) else {
-        return rejected(format!("alarm \"{name}\" does not exist"));
-    };
-    if state.raised == raised {
-        return Executed::Known { outcome: Outcome::Applied };
-    }
-    state.raised = raised;
-    state.since = step.wall;
-    if raised {
-        state.raise = state.raise.saturating_add(1);
-        state.acked = false;
-        state.acked_by = None;
-        state.note = None;
-    }
-    if planted::is(RuleFault::AckUndone) {
-        state.acked = false;
-    }
-    if let Some(definition) = step.definitions.alarms.get(name) {
-        state.priority = definition.priority;
-        state.text.clone_from(&definition.text);
-    }
-    put_alarm(&mut step, state);
-    Executed::Changes { changes: step.into_changes(), outcome: Outcome::Applied }
 }
 
 /// Sets properties of a session; a null deletes one.

@@ -160,6 +160,7 @@ pub fn alarm(definitions: &Definitions, kept: &Items, name: &str) -> Option<Alar
         note: None,
         priority: definition.priority,
         text: definition.text.clone(),
+        shelved: None,
     });
     Some(state)
 }

@@ -14,6 +14,8 @@ use crate::session::{Operation, Outcome, SessionId, WriteId};
 use crate::tag::{TagPath, TagValue};
 use crate::time::{SessionClock, UnixMs};
 
+mod alarms;
+
 /// Config and kept items, changed by requests as a gateway would.
 struct Plant {
     definitions: Definitions,
@@ -35,6 +37,10 @@ impl Plant {
                 { "path": "Wave", "kind": "simulator", "wave": "sine", "period_ms": 10 },
                 { "path": "New", "kind": "of a newer version" },
             ],
+            "pipelines": [
+                { "name": "desk", "webhook": "http://127.0.0.1:1/x" },
+                { "name": "wrong", "webhook": "ftp://x" },
+            ],
             "alarms": [{ "name": "Hot", "tag": "Wave", "above": 90.0, "text": "Too hot" }],
         });
         let mut config = Items::new();
@@ -52,7 +58,7 @@ impl Plant {
             clock: SessionClock(5_000),
             out_of_date: false,
         };
-        assert_eq!(plant.definitions.problems.len(), 1, "{:?}", plant.definitions.problems);
+        assert_eq!(plant.definitions.problems.len(), 2, "{:?}", plant.definitions.problems);
         let open = plant.open("plant", "one");
         assert!(matches!(open, Executed::Changes { .. }), "{open:?}");
         plant
@@ -138,7 +144,8 @@ fn write(tag: &str, value: impl Into<serde_json::Value>) -> Operation {
 }
 
 fn ack(raise: u64) -> Operation {
-    Operation::Ack { alarm: "Hot".to_owned(), raise, note: Some("seen".to_owned()) }
+    let note = Some("seen".to_owned());
+    Operation::Ack { alarm: "Hot".to_owned(), raise, who: None, note }
 }
 
 #[track_caller]
@@ -282,7 +289,10 @@ fn props_and_page_belong_to_the_session() {
     check(&plant.operate(5, page("two")), "runs: applied");
     let record = records::session(&plant.kept, &session()).unwrap();
     assert_eq!((record.page.as_str(), record.props.as_str()), ("two", r#"{"b":"x"}"#));
-    check(&plant.keyed("k", page("two")), "refused: only writes and acks have keys");
+    check(
+        &plant.keyed("k", page("two")),
+        "refused: only writes and what is done to alarms have keys",
+    );
 }
 
 #[test]

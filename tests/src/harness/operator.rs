@@ -128,8 +128,8 @@ impl Operator {
     /// # Errors
     /// No outcome came.
     pub async fn acks(&mut self, alarm: &str, raise: u64) -> Result<Answered> {
-        let (alarm, note) = (alarm.to_owned(), None);
-        self.does(Operation::Ack { alarm, raise, note }).await
+        let alarm = alarm.to_owned();
+        self.does(Operation::Ack { alarm, raise, who: None, note: None }).await
     }
 }
 

@@ -32,7 +32,7 @@ fn ack_alone_then_restart() {
         world.take_down(1, true);
         until(world, 20 * SECOND, "an alarm to ack", |w| !w.clients[0].alarms.is_empty());
         let (alarm, raise) = world.clients[0].alarms.pop_first().expect("an alarm");
-        let ack = Operation::Ack { alarm: alarm.clone(), raise, note: None };
+        let ack = Operation::Ack { alarm: alarm.clone(), raise, who: None, note: None };
         let id = world.operate(0, ack);
         until(world, 3 * SECOND, "the ack is answered", |w| w.witness.knows(0, id));
         assert_eq!(world.witness.told(0, id), Some(&Outcome::Applied));

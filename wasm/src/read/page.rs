@@ -125,8 +125,16 @@ fn operation(mut f: Fields) -> Read<Operation> {
         "ack" => Operation::Ack {
             alarm: f.text("alarm"),
             raise: f.number("raise"),
+            who: f.maybe_text("who"),
             note: f.maybe_text("note"),
         },
+        "shelve" => Operation::Shelve {
+            alarm: f.text("alarm"),
+            seconds: f.number("seconds"),
+            who: f.maybe_text("who"),
+            note: f.maybe_text("note"),
+        },
+        "unshelve" => Operation::Unshelve { alarm: f.text("alarm") },
         "props" => Operation::Props { props: f.object("props") },
         "page" => Operation::Page { page: f.text("page"), params: f.object("params") },
         _ => return Err(Malformed("op")),

@@ -1,7 +1,7 @@
 //! What a gateway says (`tandem_protocol::wire::session`).
 
 use serde_json::Value;
-use tandem_client::protocol::alarm::{AlarmState, Priority};
+use tandem_client::protocol::alarm::{AlarmState, Priority, Shelf};
 use tandem_client::protocol::event::{EventPosition, KeptEvent, Severity, What};
 use tandem_client::protocol::node::{BootId, Level, Role, SyncState};
 use tandem_client::protocol::session::{Outcome, SessionId, Token, WriteId};
@@ -180,6 +180,7 @@ fn kept_event(mut f: Fields) -> Read<KeptEvent> {
 }
 
 fn alarm(mut f: Fields) -> Read<AlarmState> {
+    let shelved = f.maybe("shelved", shelf)?;
     let made = AlarmState {
         name: f.text("name"),
         raised: f.flag("raised"),
@@ -190,6 +191,16 @@ fn alarm(mut f: Fields) -> Read<AlarmState> {
         note: f.maybe_text("note"),
         priority: priority(&mut f, "priority"),
         text: f.text("text"),
+        shelved,
+    };
+    f.done(made)
+}
+
+fn shelf(mut f: Fields) -> Read<Shelf> {
+    let made = Shelf {
+        until: UnixMs(f.number("until")),
+        by: f.maybe_text("by"),
+        note: f.maybe_text("note"),
     };
     f.done(made)
 }

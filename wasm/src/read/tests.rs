@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use tandem_client::Saved;
-use tandem_client::protocol::alarm::{AlarmState, Priority};
+use tandem_client::protocol::alarm::{AlarmState, Priority, Shelf};
 use tandem_client::protocol::event::{EventPosition, KeptEvent, Severity, What};
 use tandem_client::protocol::failover::input::{PageState, Transfer};
 use tandem_client::protocol::node::{BootId, Level, NodeId, Role, SyncState};
@@ -74,6 +74,11 @@ fn alarm(priority: Priority) -> AlarmState {
         note: None,
         priority,
         text: "High — 90 %".to_owned(),
+        shelved: (priority != Priority::Low).then(|| Shelf {
+            until: UnixMs(1_700_000_060_000),
+            by: (priority == Priority::High).then(|| "Kim".to_owned()),
+            note: (priority == Priority::High).then(|| "pump 2 is out".to_owned()),
+        }),
     }
 }
 
@@ -171,12 +176,25 @@ fn messages() -> Vec<ServerMessage> {
     messages
 }
 
+fn ack(who: Option<&str>, note: Option<&str>) -> Operation {
+    let (who, note) = (who.map(str::to_owned), note.map(str::to_owned));
+    Operation::Ack { alarm: "A".to_owned(), raise: 2, who, note }
+}
+
+fn shelve(who: Option<&str>, note: Option<&str>) -> Operation {
+    let (who, note) = (who.map(str::to_owned), note.map(str::to_owned));
+    Operation::Shelve { alarm: "A".to_owned(), seconds: 60, who, note }
+}
+
 fn operations() -> Vec<Operation> {
     vec![
         Operation::Write { tag: "T".to_owned(), value: TagValue::Float(4.5) },
         Operation::Write { tag: "T".to_owned(), value: TagValue::Int(4) },
-        Operation::Ack { alarm: "A".to_owned(), raise: 2, note: Some("seen".to_owned()) },
-        Operation::Ack { alarm: "A".to_owned(), raise: 2, note: None },
+        ack(Some("Kim"), Some("seen")),
+        ack(None, None),
+        shelve(Some("Kim"), Some("pump 2 is out")),
+        shelve(None, None),
+        Operation::Unshelve { alarm: "A".to_owned() },
         Operation::Props { props: object(json!({"log": null, "n": 1})) },
         Operation::Page { page: "p".to_owned(), params: object(json!({"a": "b"})) },
     ]

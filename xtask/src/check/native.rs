@@ -82,7 +82,7 @@ async fn follow(client: Arc<Client>, session: Session, mut events: Events) {
         client.hears(at, &event);
         if let Some(raise) = Client::to_ack(&event, client.way()) {
             let alarm = plant::alarm(client.way().word());
-            let ack = Operation::Ack { alarm, raise, note: None };
+            let ack = Operation::Ack { alarm, raise, who: None, note: None };
             tokio::spawn(operate(Arc::clone(&client), session.clone(), ack));
         }
     }

@@ -214,7 +214,7 @@ impl World {
             }
             Deed::Ack => {
                 let Some((alarm, raise)) = self.clients[client].alarms.pop_first() else { return };
-                Operation::Ack { alarm, raise, note: None }
+                Operation::Ack { alarm, raise, who: None, note: None }
             }
             Deed::Reload => return,
             Deed::Props => {
