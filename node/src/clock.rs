@@ -34,8 +34,13 @@ impl Clock {
 
     /// Wall time.
     pub fn wall(&self) -> UnixMs {
+        UnixMs(self.wall_us() / 1_000)
+    }
+
+    /// Wall time in microseconds.
+    pub fn wall_us(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     }
 }
 

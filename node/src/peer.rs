@@ -11,6 +11,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -24,11 +25,13 @@ use crate::live::Live;
 
 mod dialer;
 mod feed;
+mod heard;
 mod link;
 mod links;
 mod listener;
 mod look;
 
+pub use heard::{AGES_MS, Heard};
 pub use links::Links;
 
 /// The path that a dialer asks for.
@@ -59,12 +62,18 @@ pub struct Handle {
 impl Handle {
     /// A handle whose tasks run on `runtime`, the driver's.
     pub fn new(clock: Clock, events: mpsc::Sender<LinkEvent>, runtime: runtime::Handle) -> Handle {
-        Handle { reporter: Reporter { clock, events }, runtime }
+        let heard = Arc::default();
+        Handle { reporter: Reporter { clock, events, heard }, runtime }
     }
 
     /// The table of connections, for the driver.
     pub fn links(&self, around: Around, levels: watch::Receiver<LevelNow>) -> Links {
         Links::new(self.reporter.clone(), around, levels)
+    }
+
+    /// What was heard from the peer, counted.
+    pub fn heard(&self) -> &Heard {
+        &self.reporter.heard
     }
 
     /// Takes over a socket that was upgraded to [`UPGRADE`], with what was read ahead of the
@@ -86,6 +95,8 @@ impl Handle {
 pub(crate) struct Reporter {
     pub(crate) clock: Clock,
     pub(crate) events: mpsc::Sender<LinkEvent>,
+    /// Counters of what comes in.
+    pub(crate) heard: Arc<Heard>,
 }
 
 impl Reporter {

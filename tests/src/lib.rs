@@ -1,9 +1,10 @@
 //! Tandem's tests: what the rings of tests and `cargo xtask demo` share.
 //!
-//! `harness` starts and disturbs real processes, `relay` stands between them, `browser` leads a
-//! headless Chromium, `sim` runs the same rules in virtual time. The tests themselves are in
-//! `tests/tests`: `it_*` (processes), `browser_*`, `sim_*`, `tidy`.
+//! `harness` starts and disturbs real processes, `relay` and `border` stand between them,
+//! `browser` leads a headless Chromium, `sim` runs the same rules in virtual time. The tests
+//! themselves are in `tests/tests`: `it_*` (processes), `browser_*`, `sim_*`, `tidy`.
 
+pub mod border;
 pub mod browser;
 pub mod harness;
 pub mod relay;

@@ -7,14 +7,15 @@
 //!
 //! A cut is silence, as a pulled cable: sockets stay open, nothing passes, what was sent waits and
 //! passes after the heal. `reset` ends the open connections; `refuse` closes new ones at once.
-//! The relay knows nothing of what it carries.
+//! The relay knows nothing of what it carries. All connections of one way share its throttle, as
+//! they would share a wire.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -80,7 +81,17 @@ impl Relay {
 
     async fn unled() -> Result<Unled> {
         let bound = TcpListener::bind("127.0.0.1:0").await;
-        Ok(Unled { listener: bound.map_err(Error::io("bind a relay"))? })
+        Ok(Unled { listener: bound.map_err(Error::io("bind a relay"))?, source: None })
+    }
+
+    /// A relay at this address, whose connections to its target come from `source`.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub async fn at(address: SocketAddr, source: IpAddr) -> Result<Unled> {
+        let bound = TcpListener::bind(address).await;
+        let listener = bound.map_err(Error::io(format!("bind a relay at {address}")))?;
+        Ok(Unled { listener, source: Some(source) })
     }
 
     /// A relay whose target is told later, since the target must know the relay's address first.
@@ -155,6 +166,7 @@ impl Drop for Relay {
 #[derive(Debug)]
 pub struct Unled {
     listener: TcpListener,
+    source: Option<IpAddr>,
 }
 
 impl Unled {
@@ -174,7 +186,13 @@ impl Unled {
     pub fn leads_to(self, target: &str) -> Result<Relay> {
         let address = self.listener.local_addr().map_err(Error::io("name a relay's port"))?;
         let (state, seen) = watch::channel(State::default());
-        let accepting = tokio::spawn(accept(self.listener, target.to_owned(), seen));
+        let wire = Wire {
+            target: target.to_owned(),
+            source: self.source,
+            state: seen,
+            paces: [Pace::new(), Pace::new()],
+        };
+        let accepting = tokio::spawn(accept(self.listener, wire));
         Ok(Relay { address, state: Arc::new(state), accepting })
     }
 }
@@ -186,23 +204,59 @@ fn way(state: &mut State, to: To) -> &mut Way {
     }
 }
 
-async fn accept(listener: TcpListener, target: String, state: watch::Receiver<State>) {
-    while let Ok((dialer, _)) = listener.accept().await {
-        if state.borrow().refuse {
-            continue;
-        }
-        tokio::spawn(carry(dialer, target.clone(), state.clone()));
+/// What all connections of a relay share.
+#[derive(Debug, Clone)]
+struct Wire {
+    target: String,
+    source: Option<IpAddr>,
+    state: watch::Receiver<State>,
+    /// To the listener, to the dialer.
+    paces: [Pace; 2],
+}
+
+/// When a throttled way is free again.
+#[derive(Debug, Clone)]
+struct Pace(Arc<Mutex<Instant>>);
+
+impl Pace {
+    fn new() -> Pace {
+        Pace(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    /// Takes the way for so long, after those who took it before; gives the end.
+    fn takes(&self, length: Duration) -> Instant {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *free = (*free).max(Instant::now()) + length;
+        *free
     }
 }
 
-async fn carry(dialer: TcpStream, target: String, mut state: watch::Receiver<State>) {
-    let Ok(listener) = TcpStream::connect(&target).await else { return };
+async fn accept(listener: TcpListener, wire: Wire) {
+    while let Ok((dialer, _)) = listener.accept().await {
+        if wire.state.borrow().refuse {
+            continue;
+        }
+        tokio::spawn(carry(dialer, wire.clone()));
+    }
+}
+
+async fn connect(wire: &Wire) -> std::io::Result<TcpStream> {
+    let Some(source) = wire.source else { return TcpStream::connect(&wire.target).await };
+    let target = wire.target.parse().map_err(std::io::Error::other)?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(target).await
+}
+
+async fn carry(dialer: TcpStream, wire: Wire) {
+    let Ok(listener) = connect(&wire).await else { return };
+    let Wire { mut state, paces: [to_listener, to_dialer], .. } = wire;
     let _ = (dialer.set_nodelay(true), listener.set_nodelay(true));
     let born = state.borrow().resets;
     let (dialer_in, dialer_out) = dialer.into_split();
     let (listener_in, listener_out) = listener.into_split();
-    let there = pump(dialer_in, listener_out, To::Listener, state.clone());
-    let back = pump(listener_in, dialer_out, To::Dialer, state.clone());
+    let there = pump(dialer_in, listener_out, To::Listener, state.clone(), to_listener);
+    let back = pump(listener_in, dialer_out, To::Dialer, state.clone(), to_dialer);
     let reset = async move {
         let _ = state.wait_for(|now| now.resets > born).await;
     };
@@ -218,6 +272,7 @@ async fn pump(
     mut to: impl AsyncWrite + Unpin,
     direction: To,
     state: watch::Receiver<State>,
+    pace: Pace,
 ) {
     let (pieces, mut queue) = mpsc::channel::<(Instant, Vec<u8>)>(PIECES_UNDER_WAY);
     let mut reading_state = state.clone();
@@ -235,7 +290,7 @@ async fn pump(
             if let Some(rate) = way.bytes_per_s {
                 let bytes = u64::try_from(read).unwrap_or(u64::MAX);
                 let micros = bytes.saturating_mul(1_000_000) / rate.max(1);
-                tokio::time::sleep(Duration::from_micros(micros)).await;
+                tokio::time::sleep_until(pace.takes(Duration::from_micros(micros))).await;
             }
             let bytes = piece.get(..read).unwrap_or_default().to_vec();
             if pieces.send((Instant::now() + way.delay, bytes)).await.is_err() {

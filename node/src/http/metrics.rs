@@ -11,6 +11,7 @@ use tandem_protocol::wire::session::CloseReason;
 use super::State;
 use super::reply::{self, Reply};
 use super::stand::Stand;
+use crate::peer::{AGES_MS, Heard};
 
 /// Why something was turned away: a closed list, each counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,8 +127,23 @@ pub(super) fn text(state: &State) -> Reply {
         closed.iter().map(|(reason, n)| (label("reason", &snake(*reason)), *n)).collect();
     let help = "Connections of the link to the peer that this node closed.";
     gauge("tandem_link_closed_total", help, "counter", &closed);
+    let heard = state.rooms.peer.heard();
+    let help = "Live values from the peer by age at arrival, as far as both clocks agree.";
+    gauge("tandem_live_age_milliseconds", help, "histogram", &ages(heard));
+    let gap = [(String::new(), heard.longest_gap_ms())];
+    let help = "Longest time between two heartbeats of the present link.";
+    gauge("tandem_heartbeat_gap_max_milliseconds", help, "gauge", &gap);
 
     reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out)
+}
+
+/// The rows of the histogram of live values.
+fn ages(heard: &Heard) -> Vec<(String, u64)> {
+    let (up_to, all, sum_ms) = heard.live_ages();
+    let bucket = |le: &str, count| (format!("_bucket{{le=\"{le}\"}}"), count);
+    let bounds = AGES_MS.iter().zip(up_to).map(|(le, count)| bucket(&le.to_string(), count));
+    let whole = [bucket("+Inf", all), ("_sum".to_owned(), sum_ms), ("_count".to_owned(), all)];
+    bounds.chain(whole).collect()
 }
 
 /// The word by which a reason is told to clients.

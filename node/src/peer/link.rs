@@ -93,11 +93,15 @@ async fn read(
                 Ok(Some(message)) => match (kind, message) {
                     (LaneKind::Bulk(live, levels), Message::Live { all, values }) => {
                         if !levels.borrow().permitted {
+                            reporter.heard.live(reporter.clock.wall_us(), &values);
                             live.apply_peer(values, all);
                         }
                     }
                     (LaneKind::Bulk(..), message @ Message::Chunk(_))
                     | (LaneKind::Control, message) => {
+                        if matches!(message, Message::Heartbeat(_)) {
+                            reporter.heard.heartbeat(link, reporter.clock.now());
+                        }
                         let message = Box::new(message);
                         reporter.report(LinkWhat::Message { link, message }).await;
                     }

@@ -235,6 +235,43 @@ impl Node {
         web::get(self.base(), path).await
     }
 
+    /// A number from its `/metrics`, by name and labels as they stand there.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn metric(&self, row: &str) -> Result<u64> {
+        let text = self.get("/metrics").await?.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(row)?.strip_prefix(' '));
+        let number = line.and_then(|number| number.trim().parse().ok());
+        number.ok_or_else(|| Error::wire(format!("read {row} of {}", self.id()), "no such row"))
+    }
+
+    /// Its admin token, made at its first start.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn admin_token(&self) -> Result<String> {
+        let file = self.data().join("admin.token");
+        let text = std::fs::read_to_string(&file);
+        let text = text.map_err(Error::io(format!("read {}", file.display())))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// Asks it, with its admin token, to let the other node be active.
+    ///
+    /// # Errors
+    /// It does not answer, or not with 200.
+    pub async fn fail_over(&self) -> Result {
+        let path = "/data/api/v1/redundancy/gwaction/failover";
+        let bearer = format!("Bearer {}", self.admin_token()?);
+        let headers = [("authorization", bearer.as_str())];
+        let reply = web::exchange("POST", self.base(), path, &headers, Default::default()).await?;
+        if reply.status == 200 {
+            return Ok(());
+        }
+        Err(Error::wire(format!("POST {path}"), format!("{}: {}", reply.status, reply.text())))
+    }
+
     /// The newest event of its own log of a kind, as REST tells it.
     ///
     /// # Errors
