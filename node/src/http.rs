@@ -25,6 +25,7 @@ mod origin;
 mod pages;
 mod redundancy;
 mod reply;
+mod resources;
 mod router;
 mod sdk;
 mod session;

@@ -13,6 +13,7 @@
 //! what differs, deletes what is gone in the projects that the folder holds, and leaves all other
 //! items alone. Replication, storing and serving belong to others.
 
+pub mod check;
 mod folder;
 mod settings;
 

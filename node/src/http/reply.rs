@@ -23,11 +23,14 @@ pub(super) struct Failure {
     error: &'static str,
     reason: String,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// More of the answer, beside `error` and `reason`.
+    more: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Failure {
     fn new(status: StatusCode, rejection: Rejection, error: &'static str, reason: String) -> Self {
-        Failure { status, rejection, error, reason, headers: Vec::new() }
+        let (headers, more) = (Vec::new(), serde_json::Map::new());
+        Failure { status, rejection, error, reason, headers, more }
     }
 
     /// 400: the request cannot be read.
@@ -120,6 +123,12 @@ impl Failure {
         self
     }
 
+    /// Adds a field to the answer.
+    pub(super) fn field(mut self, name: &str, value: impl Into<serde_json::Value>) -> Failure {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
     fn closing(self) -> Failure {
         self.with(CONNECTION, HeaderValue::from_static("close"))
     }
@@ -136,7 +145,9 @@ impl Failure {
 
     /// The failure as JSON.
     pub(super) fn into_reply(self) -> Reply {
-        let body = serde_json::json!({ "error": self.error, "reason": self.reason });
+        let mut body = self.more;
+        body.insert("error".to_owned(), self.error.into());
+        body.insert("reason".to_owned(), self.reason.into());
         let mut reply = json(self.status, &body);
         for (name, value) in self.headers {
             reply.headers_mut().insert(name, value);

@@ -14,10 +14,10 @@ use super::reply::{Failure, Reply};
 use super::slots::Class;
 use super::{
     State, actions, admin, alarms, front, gwinfo, health, metrics, network, origin, pages,
-    redundancy, sdk, session, tags,
+    redundancy, resources, sdk, session, tags,
 };
 
-/// A request's body: what fits a config change.
+/// A request's body, where its path says nothing else.
 const BODY_MAX_BYTES: usize = 1024 * 1024;
 /// So much of a body that is too long is read and dropped.
 const DRAIN_MAX_BYTES: usize = 8 * BODY_MAX_BYTES;
@@ -108,9 +108,13 @@ async fn data(
             posts(&method)?;
             actions::adopt(state).await
         }
+        "resources" => resources::all(state, &method, request).await,
         "tags" => reads(&method).and_then(|()| tags::list(state, request.headers())),
         "alarms" => reads(&method).and_then(|()| alarms::list(state, request.headers())),
         _ => {
+            if let Some(rest) = path.strip_prefix("resources/") {
+                return resources::below(state, rest, &method, request).await;
+            }
             if let Some(tag) = path.strip_prefix("tags/") {
                 let tag = decode(tag)?;
                 return match method {
@@ -166,10 +170,19 @@ pub(super) fn query<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
     pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next_back()
 }
 
-/// Reads a body, within its limits. What is too long is read to its end, up to a bound: a
-/// connection that is closed with unread bytes loses the answer as well.
+/// Reads a body, within its limits.
 pub(super) async fn body(state: &State, request: Request<Incoming>) -> Result<Bytes, Failure> {
-    let oversized = announced(request.headers()) > BODY_MAX_BYTES as u64;
+    body_within(state, request, BODY_MAX_BYTES).await
+}
+
+/// Reads a body of at most so many bytes. What is too long is read to its end, up to a bound: a
+/// connection that is closed with unread bytes loses the answer as well.
+pub(super) async fn body_within(
+    state: &State,
+    request: Request<Incoming>,
+    limit: usize,
+) -> Result<Bytes, Failure> {
+    let oversized = announced(request.headers()) > limit as u64;
     let mut body = Limited::new(request.into_body(), DRAIN_MAX_BYTES);
     let read = async {
         let mut bytes = BytesMut::new();
@@ -179,18 +192,18 @@ pub(super) async fn body(state: &State, request: Request<Incoming>) -> Result<By
                 Ok(frame) => {
                     let Ok(data) = frame.into_data() else { continue };
                     length += data.len();
-                    if length <= BODY_MAX_BYTES && !oversized {
+                    if length <= limit && !oversized {
                         bytes.extend_from_slice(&data);
                     }
                 }
                 Err(error) if error.is::<LengthLimitError>() => {
-                    return Err(Failure::oversized(BODY_MAX_BYTES));
+                    return Err(Failure::oversized(limit));
                 }
                 Err(_) => return Err(Failure::wrong("bad_body", "the body ended early")),
             }
         }
-        if oversized || length > BODY_MAX_BYTES {
-            return Err(Failure::oversized(BODY_MAX_BYTES));
+        if oversized || length > limit {
+            return Err(Failure::oversized(limit));
         }
         Ok(bytes.freeze())
     };

@@ -1,5 +1,6 @@
 //! The router over loopback, with rooms whose rules are played by the test.
 
+mod resources;
 mod upgrade;
 
 use std::net::SocketAddr;

@@ -17,11 +17,11 @@ use tandem_protocol::runtime::definitions::{file_key, settings_key};
 use super::{Error, Folder, settings};
 
 /// Files of all projects together: a listing must stay readable.
-const FILES_MAX: usize = 10_000;
+pub(super) const FILES_MAX: usize = 10_000;
 /// Folders inside `assets`: also ends a loop of links.
-const DEPTH_MAX: usize = 8;
+pub(super) const DEPTH_MAX: usize = 8;
 /// The config of a pair is held in memory twice while it is replaced.
-const FOLDER_MAX_BYTES: usize = ITEMS_MAX_BYTES / 2;
+pub(super) const FOLDER_MAX_BYTES: usize = ITEMS_MAX_BYTES / 2;
 
 /// A project's own settings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -209,11 +209,24 @@ fn text(path: &Path) -> Result<String, Error> {
         .map_err(|_| misplaced(path.to_owned(), "the text is not UTF-8"))
 }
 
-/// Names of projects and pages stand in URLs, log lines and session messages.
+/// Names of projects and pages stand in URLs, log lines, session messages and folders.
+pub(super) fn is_name(name: &str) -> bool {
+    (1..=NAME_MAX_BYTES).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// The start page that a stored `project.toml` names; the error has its line.
+pub(super) fn start_of(toml: &[u8]) -> Result<String, String> {
+    let text = std::str::from_utf8(toml).map_err(|_| "the text is not UTF-8".to_owned())?;
+    let path = Path::new("project.toml");
+    let file: ProjectFile =
+        toml::from_str(text).map_err(|e| settings::toml_error(path, text, &e).to_string())?;
+    Ok(file.start.into_inner())
+}
+
 fn check_name(path: &Path, name: &str) -> Result<(), Error> {
-    let right = (1..=NAME_MAX_BYTES).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    if right {
+    if is_name(name) {
         return Ok(());
     }
     let message = format!("\"{name}\" is not a name: 1 to {NAME_MAX_BYTES} of a-z A-Z 0-9 - _ .");
