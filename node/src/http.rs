@@ -49,7 +49,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::Token;
 use crate::live::Live;
-use crate::{Shutdown, driver, events, peer, sessions, stopped};
+use crate::{Shutdown, driver, events, logs, peer, recording, sessions, stopped};
 use metrics::Counters;
 use slots::Slots;
 
@@ -151,6 +151,10 @@ pub struct Rooms {
     pub peer: peer::Handle,
     /// This node's own log.
     pub events: events::Handle,
+    /// What people look at later.
+    pub recording: recording::Handle,
+    /// The newest log lines.
+    pub logs: logs::Handle,
 }
 
 /// What all requests share.

@@ -29,7 +29,7 @@ use crate::driver::{self, Driver, Ended, Inbox, Published, Rooms, Senders};
 use crate::error::{Error, Result};
 use crate::live::Live;
 use crate::options::Options;
-use crate::{events, http, modules, peer, projects, sessions, store, telemetry};
+use crate::{events, http, logs, modules, peer, projects, recording, sessions, store, telemetry};
 
 mod parent;
 mod port;
@@ -50,7 +50,7 @@ pub fn run(options: Options) -> Result<()> {
         // In the first thread, before there are others: the system tells that one.
         parent::follow()?;
     }
-    telemetry::start(&options)?;
+    let logs = telemetry::start(&options)?;
     let folder = match (&options.projects_dir, options.role) {
         // The backup gets its projects from the master.
         (Some(_), Role::Backup) | (None, _) => None,
@@ -73,7 +73,7 @@ pub fn run(options: Options) -> Result<()> {
     let clock = Clock::start();
     let (senders, inbox) = Inbox::new();
     let (store, store_thread) = store::spawn(database, clock, senders.stored.clone())?;
-    let core = Core { clock, senders, store, events, live: Live::new(), admin };
+    let core = Core { clock, senders, store, events, logs, live: Live::new(), admin };
     let (wired, ended) = core.start(&options, address, loaded, inbox)?;
     let rooms = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -111,6 +111,7 @@ struct Core {
     senders: Senders,
     store: store::Handle,
     events: events::Handle,
+    logs: logs::Handle,
     live: Live,
     admin: Token,
 }
@@ -120,6 +121,8 @@ struct Wired {
     driver: driver::Handle,
     peer: peer::Handle,
     events: events::Handle,
+    recording: recording::Handle,
+    logs: logs::Handle,
     live: Live,
     admin: Token,
     stop: mpsc::Sender<()>,
@@ -134,12 +137,14 @@ impl Core {
         loaded: Loaded,
         inbox: Inbox,
     ) -> Result<(Wired, oneshot::Receiver<Ended>)> {
-        let Core { clock, senders, store, events, live, admin } = self;
+        let Core { clock, senders, store, events, logs, live, admin } = self;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| Error::Setup { what: "start the driver", reason: e.to_string() })?;
         let (config, kept) = (loaded.config.items.clone(), loaded.kept.items.clone());
+        let here = [loaded.config.position, loaded.kept.position];
+        let recording = recording::Handle::new(clock, options.pair_id.is_some(), here);
         let given = gateway_options(options, address)?;
         let gateway = Gateway::new(clock.now(), clock.wall(), given, loaded);
         let published = Arc::new(Published::new(clock, gateway.status(), config, kept));
@@ -147,13 +152,14 @@ impl Core {
         let peer = peer::Handle::new(clock, senders.links, runtime.handle().clone());
         let around = peer::Around { peer: options.peer.clone(), live: live.clone() };
         let links = peer.links(around, handle.levels());
-        let rooms = Rooms { links, store, events: events.clone() };
+        let rooms = Rooms { links, store, events: events.clone(), recording: recording.clone() };
         let stall_max = options.shared.permit_length();
         let driver = Driver::new(gateway, inbox, published, rooms, stall_max);
         let (tell, ended) = oneshot::channel();
         start_thread(runtime, driver, tell)?;
         let stop = senders.stop;
-        Ok((Wired { driver: handle, peer, events, live, admin, stop }, ended))
+        let driver = handle;
+        Ok((Wired { driver, peer, events, recording, logs, live, admin, stop }, ended))
     }
 }
 
@@ -282,7 +288,7 @@ fn start_rooms(
     listener: tokio::net::TcpListener,
     shutdown: &crate::Shutdown,
 ) -> JoinSet<()> {
-    let Wired { driver, peer, events, live, admin, stop: _ } = wired;
+    let Wired { driver, peer, events, recording, logs, live, admin, stop: _ } = wired;
     let mut rooms = JoinSet::new();
     let hub = sessions::new(driver.clone(), live.clone(), sessions::Options::default());
     rooms.spawn(sessions::run(hub.clone(), shutdown.clone()));
@@ -307,7 +313,8 @@ fn start_rooms(
         limits: http::Limits::of_process(),
         admin,
     };
-    let led_to = http::Rooms { driver, hub, live, peer, events };
+    rooms.spawn(recording::run(recording.clone(), shutdown.clone()));
+    let led_to = http::Rooms { driver, hub, live, peer, events, recording, logs };
     let shutdown = shutdown.clone();
     rooms.spawn(async move {
         drop(http::run(listener, led_to, settings, shutdown).await);

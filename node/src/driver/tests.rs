@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::{Driver, Ended, Handle, Inbox, Published, Rooms};
 use crate::clock::Clock;
 use crate::live::Live;
-use crate::{events, peer, store};
+use crate::{events, peer, recording, store};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -60,7 +60,8 @@ fn start(folder: &Path) -> Running {
     let links = peer::Handle::new(clock, senders.links, runtime.handle().clone())
         .links(around, handle.levels());
     let events = events::Handle::in_memory();
-    let rooms = Rooms { links, store, events: events.clone() };
+    let recording = recording::Handle::new(clock, false, Default::default());
+    let rooms = Rooms { links, store, events: events.clone(), recording };
     let driver = Driver::new(gateway, inbox, published, rooms, stall_max);
     let driver = std::thread::spawn(move || runtime.block_on(driver.run()));
     Running { handle, events, stop: senders.stop, driver, store: store_thread }

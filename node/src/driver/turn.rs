@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::event::{Asked, Event, LinkEvent, LinkWhat, Opened, Purpose};
 use crate::events;
 use crate::peer::Links;
-use crate::store;
+use crate::{recording, store};
 
 /// The clock's unit: just before a time.
 const TICK: Duration = Duration::from_micros(1);
@@ -51,6 +51,8 @@ pub struct Rooms {
     pub store: store::Handle,
     /// The node's own event log.
     pub events: events::Handle,
+    /// What people look at later.
+    pub recording: recording::Handle,
 }
 
 /// The driver.
@@ -241,6 +243,9 @@ impl Driver {
     fn input(&mut self, at: Instant, input: Input) {
         // Queues may hand over an older stamp after a newer one; the rules' time never goes back.
         self.last = self.last.max(at);
+        if let Some(event) = self.rooms.recording.hear(self.last, &input) {
+            self.record(event);
+        }
         self.gateway.handle_input(self.last, input);
         self.drain();
     }
@@ -259,6 +264,9 @@ impl Driver {
     }
 
     fn output(&mut self, output: Output) {
+        if let Some(event) = self.rooms.recording.see(self.last, &output) {
+            self.record(event);
+        }
         let rooms = &mut self.rooms;
         match output {
             Output::Timeout { .. } => {}
@@ -336,6 +344,12 @@ impl Driver {
             text,
             detail,
         });
+    }
+
+    /// An event that no rule told.
+    fn record(&self, event: NodeEvent) {
+        tracing::info!("{}: {}", event.kind, event.text);
+        self.rooms.events.record(event);
     }
 
     /// Lets the last words leave before the process ends.

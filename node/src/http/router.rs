@@ -94,7 +94,14 @@ async fn data(
     match path {
         "redundancy" => reads(&method).map(|()| redundancy::overview(state)),
         "redundancy/config" => reads(&method).map(|()| redundancy::config(state)),
-        "redundancy/events" => reads(&method).map(|()| redundancy::events(state)),
+        "redundancy/events" => {
+            reads(&method)?;
+            redundancy::events(state, request.uri().query())
+        }
+        "redundancy/disk-cache" => {
+            reads(&method)?;
+            redundancy::disk_cache(state, request.uri().query())
+        }
         "redundancy/providers" => reads(&method).map(|()| redundancy::providers(state)),
         "redundancy/gwaction/failover" => {
             posts(&method)?;

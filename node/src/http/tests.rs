@@ -26,7 +26,7 @@ use crate::admin::Token;
 use crate::driver::testing::{self, Stage, stage};
 use crate::event::LinkEvent;
 use crate::live::Live;
-use crate::{driver, events, peer, sessions};
+use crate::{driver, events, logs, peer, recording, sessions};
 
 const WAIT: Duration = Duration::from_secs(10);
 const GATEWAY: &str = r#"{"system":"Plant","contact":"Desk 7","tags":[
@@ -87,6 +87,8 @@ impl Node {
             live: live.clone(),
             peer: peer::Handle::new(clock, link_events, tokio::runtime::Handle::current()),
             events: events::Handle::in_memory(),
+            recording: recording::Handle::new(clock, true, Default::default()),
+            logs: logs::Handle::default(),
         };
         let token = Token::random().unwrap();
         let options = Options {

@@ -1,0 +1,247 @@
+//! What people look at later: counts of each provider, the size of the config updates' disk cache
+//! over a day, and each full transfer with its reason.
+//!
+//! ```text
+//! driver: each input and output of the rules -> Counts (pure) -> REST, stream, metrics
+//!                                            -> one event for each full transfer
+//! room:   every ten seconds                  -> one sample of the disk cache
+//! ```
+//!
+//! It watches the rules' door from outside, so that no rule knows that it is watched. Providers
+//! also log under it: DEBUG each pull, apply and receipt, TRACE each update.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tandem_protocol::event::{NodeEvent, Severity};
+use tandem_protocol::gateway::input::{Input, Request};
+use tandem_protocol::gateway::output::{Output, StoreWrite};
+use tandem_protocol::item::{Kind, Position, Update};
+use tandem_protocol::time::{Instant, UnixMs};
+use tandem_protocol::wire::peer::{Message, SyncPlan};
+use tracing::Level as LogLevel;
+
+use crate::clock::Clock;
+use crate::{Shutdown, stopped};
+
+mod cache;
+mod counts;
+mod rate;
+
+pub use cache::CacheSample;
+pub use counts::ProviderCounts;
+
+use cache::Cache;
+use counts::Counts;
+
+/// The kind of the events that tell of full transfers.
+pub const FULL_SYNC: &str = "fullsync";
+/// A full transfer that follows a person's wish within this time was wished for.
+const WISH_LASTS: Duration = Duration::from_secs(10);
+
+/// The recording. Clones write into the same one.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    clock: Clock,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    counts: Counts,
+    cache: Cache,
+    /// Where this node and its peer stand, by kind.
+    here: [Position; 2],
+    there: [Option<Position>; 2],
+    /// When a person last wished for a full transfer.
+    wished: Option<Instant>,
+}
+
+fn place(kind: Kind) -> usize {
+    usize::from(kind == Kind::Kept)
+}
+
+impl Handle {
+    /// A recording that begins with these positions (config, kept).
+    pub fn new(clock: Clock, paired: bool, here: [Position; 2]) -> Handle {
+        let inner = Inner {
+            counts: Counts::new(paired),
+            cache: Cache::default(),
+            here,
+            there: [None; 2],
+            wished: None,
+        };
+        Handle { clock, inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What goes into the rules. An event of a full transfer may follow from it.
+    pub fn hear(&self, now: Instant, input: &Input) -> Option<NodeEvent> {
+        match input {
+            Input::LinkMessage { message, .. } => self.hear_message(now, message),
+            Input::Stored { ticket, ok: true } => {
+                self.lock().counts.stored(now, *ticket);
+                None
+            }
+            Input::Request { request: Request::Resync, .. } => {
+                self.lock().wished = Some(now);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn hear_message(&self, now: Instant, message: &Message) -> Option<NodeEvent> {
+        match message {
+            Message::Updates { kind, updates } => {
+                self.lock().counts.pulled(now, self.clock.wall(), *kind, updates);
+                log_updates("pulled", *kind, updates);
+            }
+            Message::Receipt { kind, received, .. } => {
+                let mut inner = self.lock();
+                inner.there[place(*kind)] = Some(*received);
+                inner.counts.receipt(now, *kind, received.sequence);
+            }
+            Message::Sync { kind, plan, .. } => return self.syncs(now, *kind, plan, false),
+            _ => {}
+        }
+        None
+    }
+
+    /// What comes out of the rules. An event of a full transfer may follow from it.
+    pub fn see(&self, now: Instant, output: &Output) -> Option<NodeEvent> {
+        match output {
+            Output::Send { message: Message::Sync { kind, plan, .. }, .. } => {
+                return self.syncs(now, *kind, plan, true);
+            }
+            Output::Store { ticket, writes } => {
+                let mut inner = self.lock();
+                for write in writes {
+                    match write {
+                        StoreWrite::Update { kind, update } => {
+                            inner.here[place(*kind)] = update.position;
+                            inner.counts.stores(now, *ticket, *kind, update);
+                        }
+                        StoreWrite::Install { kind, items, position, .. } => {
+                            inner.here[place(*kind)] = *position;
+                            let at = (now, self.clock.wall());
+                            let names = items.keys().map(|key| key.provider.as_str());
+                            inner.counts.installs(at, *ticket, *kind, *position, names);
+                        }
+                        StoreWrite::Ledger(_) | StoreWrite::Archive { .. } => {}
+                    }
+                }
+            }
+            Output::Reload { kind, .. } => self.lock().counts.reloaded(*kind),
+            _ => {}
+        }
+        None
+    }
+
+    fn syncs(&self, now: Instant, kind: Kind, plan: &SyncPlan, sends: bool) -> Option<NodeEvent> {
+        let mut inner = self.lock();
+        let full = matches!(plan, SyncPlan::Full { .. });
+        match sends {
+            true => inner.counts.push_begins(kind, full),
+            false => inner.counts.pull_begins(now, kind, full),
+        }
+        let SyncPlan::Full { bytes, archive, at, .. } = plan else { return None };
+        let here = inner.here[place(kind)];
+        let receiver = if sends { inner.there[place(kind)].unwrap_or_default() } else { here };
+        let wished = inner.wished.is_some_and(|since| now.since(since) < WISH_LASTS);
+        drop(inner);
+        let (severity, reason) = match (wished, receiver.sequence, archive) {
+            (true, ..) => (Severity::Info, "a person asked for it"),
+            (_, 0, _) => (Severity::Info, "the receiver held nothing"),
+            (.., true) => (Severity::Warning, "the receiver held changes that the sender's lack"),
+            (.., false) => (Severity::Warning, "the receiver was behind all that the log reaches"),
+        };
+        Some(full_sync(
+            self.clock.wall(),
+            severity,
+            kind,
+            sends,
+            reason,
+            [
+                ("bytes", json!(bytes)),
+                ("at", json!(at.sequence)),
+                ("receiver_at", json!(receiver.sequence)),
+            ],
+        ))
+    }
+
+    /// What is counted, by kind and provider.
+    pub fn providers(&self) -> BTreeMap<(Kind, String), ProviderCounts> {
+        self.lock().counts.all(self.clock.now())
+    }
+
+    /// The config updates' disk cache as it is now.
+    pub fn cache_now(&self) -> CacheSample {
+        let (updates, bytes) = self.lock().counts.config_waiting();
+        CacheSample { time: self.clock.wall(), updates, bytes }
+    }
+
+    /// Its samples from one time to another.
+    pub fn cache_between(&self, from: UnixMs, to: UnixMs) -> Vec<CacheSample> {
+        self.lock().cache.between(from, to)
+    }
+}
+
+/// Samples the disk cache until `shutdown`.
+pub async fn run(handle: Handle, mut shutdown: Shutdown) {
+    let mut step = tokio::time::interval(cache::STEP);
+    step.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            () = stopped(&mut shutdown) => return,
+            _ = step.tick() => {
+                let sample = handle.cache_now();
+                handle.lock().cache.take(sample);
+            }
+        }
+    }
+}
+
+fn full_sync(
+    time: UnixMs,
+    severity: Severity,
+    kind: Kind,
+    sends: bool,
+    reason: &str,
+    more: [(&str, Value); 3],
+) -> NodeEvent {
+    let (direction, word) = if sends { ("sends", "to") } else { ("receives", "from") };
+    let mut detail = Map::new();
+    detail.insert("of".to_owned(), Value::from(kind.as_str()));
+    detail.insert("direction".to_owned(), Value::from(direction));
+    detail.insert("reason".to_owned(), Value::from(reason));
+    detail.extend(more.map(|(name, value)| (name.to_owned(), value)));
+    let text = format!("full transfer of {} {word} the other node: {reason}", kind.as_str());
+    NodeEvent { time, severity, kind: FULL_SYNC.to_owned(), text, detail }
+}
+
+/// Each provider's own log lines.
+fn log_updates(what: &'static str, kind: Kind, updates: &[Update]) {
+    if !tracing::enabled!(LogLevel::DEBUG, provider) {
+        return;
+    }
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for update in updates {
+        let sequence = update.position.sequence;
+        for change in &update.changes {
+            let provider = change.key.provider.as_str();
+            *counts.entry(provider).or_default() += 1;
+            let key = change.key.key.as_str();
+            let bytes = change.body.as_ref().map(bytes::Bytes::len);
+            tracing::trace!(provider, sequence, key, ?bytes, "{what}");
+        }
+    }
+    for (provider, changes) in counts {
+        tracing::debug!(provider, kind = kind.as_str(), changes, "{what}");
+    }
+}
