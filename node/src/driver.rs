@@ -12,6 +12,7 @@ use tandem_protocol::gateway::output::Answer;
 use tandem_protocol::item::{Kind, Update};
 use tandem_protocol::limits::REQUESTS_WAITING_MAX;
 use tandem_protocol::node::Level;
+use tandem_protocol::settings::SharedSettings;
 use tandem_protocol::status::Status;
 use tandem_protocol::term::{ActivationId, Term};
 use tandem_protocol::wire::peer::Refusal;
@@ -102,6 +103,16 @@ impl Handle {
     /// The status and its changes.
     pub fn statuses(&self) -> watch::Receiver<Arc<Status>> {
         self.published.status.subscribe()
+    }
+
+    /// The shared settings in force: its own, or the master's.
+    pub fn settings(&self) -> Arc<SharedSettings> {
+        Arc::clone(&self.published.settings.borrow())
+    }
+
+    /// The settings in force and their changes.
+    pub fn settings_changes(&self) -> watch::Receiver<Arc<SharedSettings>> {
+        self.published.settings.subscribe()
     }
 
     /// The permit.

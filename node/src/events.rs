@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::error::{Error, Result};
 
 /// Events held in memory, and at least as many in the file.
-pub const NODE_EVENTS_MAX: usize = 1000;
+pub const NODE_EVENTS_MAX: usize = 10_000;
 /// Events on their way to the file.
 const QUEUE: usize = 1024;
 
@@ -92,6 +92,12 @@ impl Handle {
     pub fn recent(&self) -> Vec<NodeEvent> {
         let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
         recent.iter().cloned().collect()
+    }
+
+    /// The newest events that are wanted, newest first, at most so many.
+    pub fn newest(&self, most: usize, wanted: impl Fn(&NodeEvent) -> bool) -> Vec<NodeEvent> {
+        let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().rev().filter(|event| wanted(event)).take(most).cloned().collect()
     }
 
     /// The events from now on. A receiver that lags reads [`Handle::recent`] anew.

@@ -14,6 +14,7 @@
 mod actions;
 mod admin;
 mod alarms;
+mod config;
 mod connection;
 mod front;
 mod guard;
@@ -23,6 +24,7 @@ mod metrics;
 mod network;
 mod origin;
 mod pages;
+mod recorded;
 mod redundancy;
 mod reply;
 mod resources;
@@ -31,6 +33,7 @@ mod sdk;
 mod session;
 mod slots;
 mod stand;
+mod stream;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -45,6 +48,7 @@ use tandem_protocol::limits::SESSIONS_MAX;
 use tandem_protocol::settings::SharedSettings;
 use tandem_protocol::time::Instant;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::admin::Token;
@@ -167,6 +171,9 @@ struct State {
     definitions: tags::Cached,
     started: Instant,
     pending: actions::Pending,
+    /// Slots of streams.
+    streams: Arc<Semaphore>,
+    shutdown: Shutdown,
     /// Wall time at which the node was last seen in sync; zero: not yet.
     last_sync: AtomicU64,
 }
@@ -188,6 +195,8 @@ pub async fn run(
         definitions: tags::Cached::default(),
         started,
         pending: actions::Pending::default(),
+        streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
+        shutdown: shutdown.clone(),
         last_sync: AtomicU64::new(0),
     });
     let mut connections = JoinSet::new();

@@ -148,6 +148,11 @@ impl Gateway {
         gateway
     }
 
+    /// The shared settings in force: its own, or the master's after a verdict.
+    pub fn settings(&self) -> &SharedSettings {
+        &self.settings
+    }
+
     /// Takes one input. Drain [`Gateway::poll_output`] before the next one.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         self.now = self.now.max(now);

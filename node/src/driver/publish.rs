@@ -7,6 +7,7 @@ use tandem_protocol::gateway::input::Items;
 use tandem_protocol::gateway::output::Permit;
 use tandem_protocol::item::{Kind, Update};
 use tandem_protocol::node::Level;
+use tandem_protocol::settings::SharedSettings;
 use tandem_protocol::status::Status;
 use tandem_protocol::wire::peer::Refusal;
 use tokio::sync::{broadcast, watch};
@@ -24,6 +25,7 @@ pub(crate) struct Published {
     pub(super) clock: Clock,
     pub(super) gate: Gate,
     pub(super) status: watch::Sender<Arc<Status>>,
+    pub(super) settings: watch::Sender<Arc<SharedSettings>>,
     pub(super) levels: watch::Sender<LevelNow>,
     pub(super) shown: broadcast::Sender<Arc<Shown>>,
     config: RwLock<Items>,
@@ -40,6 +42,7 @@ impl Published {
             clock,
             gate: Gate::new(clock),
             status: watch::Sender::new(Arc::new(status)),
+            settings: watch::Sender::default(),
             levels: watch::Sender::new(level),
             shown: broadcast::Sender::new(SHOWN_CAPACITY),
             config: RwLock::new(config),
@@ -118,6 +121,16 @@ impl Published {
             changed
         });
         self.level(level);
+    }
+
+    pub(super) fn settings(&self, settings: &SharedSettings) {
+        self.settings.send_if_modified(|old| {
+            let changed = **old != *settings;
+            if changed {
+                *old = Arc::new(settings.clone());
+            }
+            changed
+        });
     }
 
     fn level(&self, now: LevelNow) {

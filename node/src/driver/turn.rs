@@ -91,6 +91,7 @@ impl Driver {
     ) -> Driver {
         let clock = published.clock;
         let now = clock.now();
+        published.settings(gateway.settings());
         Driver {
             gateway,
             inbox,
@@ -295,7 +296,10 @@ impl Driver {
             }
             Output::Show { kind, updates, items } => self.published.show(kind, updates, items),
             Output::Reload { kind, items } => self.published.reload(kind, items),
-            Output::StatusChanged => self.published.status(self.gateway.status()),
+            Output::StatusChanged => {
+                self.published.settings(self.gateway.settings());
+                self.published.status(self.gateway.status());
+            }
             Output::Permit(permit) => self.published.permit(permit),
             Output::PermitWithdrawn => self.published.withdraw(),
             Output::Event(event) => self.event(event),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
+use tandem_protocol::item::Kind;
 use tandem_protocol::node::Level;
 use tandem_protocol::wire::peer::Refusal;
 use tandem_protocol::wire::session::CloseReason;
@@ -12,6 +13,7 @@ use super::State;
 use super::reply::{self, Reply};
 use super::stand::Stand;
 use crate::peer::{AGES_MS, Heard};
+use crate::recording::ProviderCounts;
 
 /// Why something was turned away: a closed list, each counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +136,26 @@ pub(super) fn text(state: &State) -> Reply {
     let help = "Longest time between two heartbeats of the present link.";
     gauge("tandem_heartbeat_gap_max_milliseconds", help, "gauge", &gap);
 
+    let counted = state.rooms.recording.providers();
+    let by_provider = |value: fn(&ProviderCounts) -> u64| -> Vec<(String, u64)> {
+        let rows = counted.iter();
+        rows.map(|((kind, name), counts)| (provider_label(*kind, name), value(counts))).collect()
+    };
+    let help = "Updates that the other node has not received.";
+    gauge("tandem_provider_pending", help, "gauge", &by_provider(|c| c.pending));
+    let help = "Updates that this node made.";
+    gauge("tandem_provider_queued_total", help, "counter", &by_provider(|c| c.queued));
+    let help = "Updates that the other node received.";
+    gauge("tandem_provider_dispatched_total", help, "counter", &by_provider(|c| c.dispatched));
+    let help = "Updates that this node received.";
+    gauge("tandem_provider_pulled_total", help, "counter", &by_provider(|c| c.pulled));
+    let cache = state.rooms.recording.cache_now();
+    let rows = [(String::new(), cache.updates)];
+    let help = "Config updates that wait for the other node.";
+    gauge("tandem_disk_cache_updates", help, "gauge", &rows);
+    let rows = [(String::new(), cache.bytes)];
+    gauge("tandem_disk_cache_bytes", "Their bytes.", "gauge", &rows);
+
     reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out)
 }
 
@@ -144,6 +166,13 @@ fn ages(heard: &Heard) -> Vec<(String, u64)> {
     let bounds = AGES_MS.iter().zip(up_to).map(|(le, count)| bucket(&le.to_string(), count));
     let whole = [bucket("+Inf", all), ("_sum".to_owned(), sum_ms), ("_count".to_owned(), all)];
     bounds.chain(whole).collect()
+}
+
+/// Names come from the peer too: none may end the label.
+fn provider_label(kind: Kind, name: &str) -> String {
+    let plain = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+    let name: String = name.chars().filter(plain).collect();
+    format!("{{kind=\"{}\",provider=\"{name}\"}}", kind.as_str())
 }
 
 /// The word by which a reason is told to clients.

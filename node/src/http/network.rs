@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONNECTION, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -14,7 +14,7 @@ use super::State;
 use super::connection::Caller;
 use super::guard::Guard;
 use super::metrics::Rejection;
-use super::reply::{Failure, Reply};
+use super::reply::{Body, Failure, Reply};
 use super::slots::Class;
 use crate::peer;
 
@@ -78,7 +78,7 @@ pub(super) fn has_word(headers: &HeaderMap, name: &str, word: &str) -> bool {
 
 /// 101.
 pub(super) fn switching(protocol: &'static str) -> Reply {
-    let mut reply = Response::new(Full::default());
+    let mut reply = Response::new(Body::from(Bytes::new()));
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     reply.headers_mut().insert(UPGRADE, HeaderValue::from_static(protocol));

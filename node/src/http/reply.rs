@@ -6,13 +6,16 @@ use http::header::{
     LOCATION, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
-use http_body_util::Full;
 use serde::Serialize;
 
 use super::metrics::Rejection;
 
+mod body;
+
+pub(super) use body::Body;
+
 /// An answer.
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<Body>;
 
 /// An answer that is not what was asked for.
 #[derive(Debug)]
@@ -192,7 +195,7 @@ pub(super) fn redirect(location: &str) -> Reply {
 }
 
 fn typed(status: StatusCode, kind: HeaderValue, body: Bytes) -> Reply {
-    let mut reply = Response::new(Full::new(body));
+    let mut reply = Response::new(Body::from(body));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, kind);

@@ -13,8 +13,8 @@ use super::connection::Caller;
 use super::reply::{Failure, Reply};
 use super::slots::Class;
 use super::{
-    State, actions, admin, alarms, front, gwinfo, health, metrics, network, origin, pages,
-    redundancy, resources, sdk, session, tags,
+    State, actions, admin, alarms, config, front, gwinfo, health, metrics, network, origin, pages,
+    recorded, redundancy, resources, sdk, session, stream, tags,
 };
 
 /// A request's body, where its path says nothing else.
@@ -92,33 +92,14 @@ async fn data(
         admin::allowed(state, request.headers())?;
     }
     match path {
-        "redundancy" => reads(&method).map(|()| redundancy::overview(state)),
-        "redundancy/config" => reads(&method).map(|()| redundancy::config(state)),
-        "redundancy/events" => {
-            reads(&method)?;
-            redundancy::events(state, request.uri().query())
-        }
-        "redundancy/disk-cache" => {
-            reads(&method)?;
-            redundancy::disk_cache(state, request.uri().query())
-        }
-        "redundancy/providers" => reads(&method).map(|()| redundancy::providers(state)),
-        "redundancy/gwaction/failover" => {
-            posts(&method)?;
-            actions::failover(state, request).await
-        }
-        "redundancy/gwaction/resync" => {
-            posts(&method)?;
-            actions::resync(state).await
-        }
-        "redundancy/adopt" => {
-            posts(&method)?;
-            actions::adopt(state).await
-        }
+        "redundancy" => redundancy(state, "", request).await,
         "resources" => resources::all(state, &method, request).await,
         "tags" => reads(&method).and_then(|()| tags::list(state, request.headers())),
         "alarms" => reads(&method).and_then(|()| alarms::list(state, request.headers())),
         _ => {
+            if let Some(path) = path.strip_prefix("redundancy/") {
+                return redundancy(state, path, request).await;
+            }
             if let Some(rest) = path.strip_prefix("resources/") {
                 return resources::below(state, rest, &method, request).await;
             }
@@ -139,6 +120,47 @@ async fn data(
     }
 }
 
+/// `/data/api/v1/redundancy/...`
+async fn redundancy(
+    state: &Arc<State>,
+    path: &str,
+    request: Request<Incoming>,
+) -> Result<Reply, Failure> {
+    let method = request.method().clone();
+    let query = request.uri().query().map(str::to_owned);
+    let query = query.as_deref();
+    match path {
+        "" => reads(&method).map(|()| redundancy::overview(state)),
+        "config" if is_read(&method) => Ok(config::shown(state)),
+        "config" if method == Method::PUT => {
+            admin::allowed(state, request.headers())?;
+            config::change(state, request).await
+        }
+        "config" => Err(Failure::method("GET, PUT")),
+        "events" => reads(&method).and_then(|()| recorded::events(state, query)),
+        "providers" => reads(&method).map(|()| recorded::providers(state)),
+        "disk-cache" => reads(&method).and_then(|()| recorded::disk_cache(state, query)),
+        "reports" => reads(&method).map(|()| recorded::reports(state)),
+        "logs" => reads(&method).and_then(|()| recorded::logs(state, query)),
+        "logs/levels" if method == Method::PUT => recorded::set_level(state, request).await,
+        "logs/levels" => Err(Failure::method("PUT")),
+        "stream" => reads(&method).and_then(|()| stream::open(state, request.headers())),
+        "gwaction/failover" => {
+            posts(&method)?;
+            actions::failover(state, request).await
+        }
+        "gwaction/resync" => {
+            posts(&method)?;
+            actions::resync(state).await
+        }
+        "adopt" => {
+            posts(&method)?;
+            actions::adopt(state).await
+        }
+        _ => Err(Failure::not_found(format!("there is nothing at /data/api/v1/redundancy/{path}"))),
+    }
+}
+
 /// Paths that change the pair or its config, or show what settings may hold: addresses and keys of
 /// other systems.
 fn needs_token(path: &str) -> bool {
@@ -147,6 +169,7 @@ fn needs_token(path: &str) -> bool {
     };
     below("redundancy/gwaction")
         || below("redundancy/adopt")
+        || below("redundancy/logs/levels")
         || below("resources")
         || below("archive")
 }

@@ -1,5 +1,6 @@
 //! The router over loopback, with rooms whose rules are played by the test.
 
+mod recorded;
 mod resources;
 mod upgrade;
 
@@ -67,6 +68,8 @@ struct Node {
     links: mpsc::Receiver<LinkEvent>,
     driver: driver::Handle,
     token: Token,
+    events: events::Handle,
+    recording: recording::Handle,
     _stop: watch::Sender<bool>,
     _web: tempfile::TempDir,
 }
@@ -81,13 +84,15 @@ impl Node {
         std::fs::write(web.path().join("tandem.js"), "export {}").unwrap();
         std::fs::write(web.path().join("tandem_bg-0123456789ab.wasm"), "wasm").unwrap();
         let (stop, shutdown) = watch::channel(false);
+        let events = events::Handle::in_memory();
+        let recording = recording::Handle::new(clock, true, Default::default());
         let rooms = Rooms {
             driver: driver.clone(),
             hub: sessions::new(driver.clone(), live.clone(), sessions::Options::default()),
             live: live.clone(),
             peer: peer::Handle::new(clock, link_events, tokio::runtime::Handle::current()),
-            events: events::Handle::in_memory(),
-            recording: recording::Handle::new(clock, true, Default::default()),
+            events: events.clone(),
+            recording: recording.clone(),
             logs: logs::Handle::default(),
         };
         let token = Token::random().unwrap();
@@ -100,7 +105,18 @@ impl Node {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(run(listener, rooms, options, shutdown));
-        Node { address: At(address), stage, live, links, driver, token, _stop: stop, _web: web }
+        Node {
+            address: At(address),
+            stage,
+            live,
+            links,
+            driver,
+            token,
+            events,
+            recording,
+            _stop: stop,
+            _web: web,
+        }
     }
 
     async fn active() -> Node {
@@ -320,7 +336,7 @@ async fn redundancy_has_the_fields_that_tools_read() {
         (Some("Master"), Some("Active"))
     );
     assert!(got["lastSyncTimestamp"].as_i64().unwrap() > 0);
-    assert_eq!(node.get("/data/api/v1/redundancy/config").await.json()["ping_rate_ms"], 100);
+    assert_eq!(node.get("/data/api/v1/redundancy/config").await.json()["own"]["ping_rate_ms"], 100);
     assert_eq!(node.get("/data/api/v1/redundancy/events").await.json()["metadata"]["total"], 0);
     let providers = node.get("/data/api/v1/redundancy/providers").await.json();
     assert_eq!(providers["items"][0]["name"], "project");
