@@ -27,6 +27,7 @@ use crate::error::{EXIT_FAILURE, EXIT_USAGE};
 use crate::options::{Options, Sources};
 
 pub mod client;
+pub mod project;
 pub mod table;
 
 pub use client::Client;
@@ -118,18 +119,9 @@ impl Error {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Prints the status of the node as it tells it (JSON).
-    #[command(hide = true)]
-    Raw(Raw),
-}
-
-/// A `GET` of any path: what a script asks that no command covers.
-#[derive(Debug, Args)]
-pub struct Raw {
-    #[command(flatten)]
-    target: Target,
-    /// Such as /data/api/v1/redundancy.
-    path: String,
+    /// Projects and shared settings: push, pull, watch, list.
+    #[command(subcommand)]
+    Project(project::Project),
 }
 
 /// Runs a command to its end and returns the process's exit code.
@@ -151,11 +143,7 @@ pub fn run(command: Command) -> u8 {
 impl Command {
     async fn run(self) -> Result<u8> {
         match self {
-            Command::Raw(Raw { target, path }) => {
-                let body = target.client()?.get(&path).await?.ok()?.body;
-                table::say(&String::from_utf8_lossy(&body));
-                Ok(0)
-            }
+            Command::Project(project) => project.run().await,
         }
     }
 }

@@ -36,8 +36,8 @@ pub const SETTINGS: &str = "settings";
 pub const PROJECT: &str = "project";
 
 /// One config request carries at most about this much, so that it never stands long before a
-/// heartbeat's store.
-const PUSH_MAX_BYTES: usize = 1024 * 1024;
+/// heartbeat: neither in the store, nor on a slow link.
+pub const PUSH_MAX_BYTES: usize = 512 * 1024;
 /// A push that was not taken is tried again after this time, or when the node's status changes.
 const PUSH_AGAIN: Duration = Duration::from_millis(250);
 
@@ -96,6 +96,16 @@ impl Folder {
     /// The projects that the folder holds.
     pub fn projects(&self) -> impl Iterator<Item = &str> {
         self.projects.iter().map(String::as_str)
+    }
+
+    /// Whether the folder holds this project.
+    pub fn holds(&self, project: &str) -> bool {
+        self.projects.contains(project)
+    }
+
+    /// All items, as the store would hold them.
+    pub fn items(&self) -> impl Iterator<Item = (&ItemKey, &Bytes)> {
+        self.items.iter()
     }
 
     /// What must change so that the store holds what the folder holds.
@@ -173,9 +183,15 @@ async fn push_once(folder: &Folder, driver: &driver::Handle) -> Result<usize, &'
 }
 
 /// Cuts changes into requests of about [`PUSH_MAX_BYTES`]; a greater file goes alone. Settings go
-/// first: a page must not appear before its tags.
+/// first: a page must not appear before its tags. A project's own file goes after its pages, and
+/// what is deleted goes last: every step in between works.
 fn batches(mut changes: Vec<Change>) -> Vec<Vec<Change>> {
-    changes.sort_by_key(|c| c.key.provider != SETTINGS);
+    changes.sort_by_key(|change| match &change.body {
+        None => 3,
+        Some(_) if change.key.provider == SETTINGS => 0,
+        Some(_) if change.key.key.ends_with("/project.toml") => 2,
+        Some(_) => 1,
+    });
     let mut batches: Vec<Vec<Change>> = Vec::new();
     let mut room = 0;
     for change in changes {
