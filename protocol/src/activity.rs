@@ -6,3 +6,5 @@
 pub mod decide;
 pub mod liveness;
 pub mod permit;
+pub mod recovery;
+pub mod switchover;

@@ -30,6 +30,7 @@ pub mod input;
 mod level;
 mod link;
 pub mod output;
+mod person;
 mod proof;
 mod random;
 mod reason;
@@ -37,6 +38,7 @@ mod receiving;
 mod reserve;
 mod sending;
 mod status;
+mod switchover;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -53,10 +55,12 @@ use crate::gateway::input::{Input, Ledger, LinkId, Loaded, Options};
 use crate::gateway::level::LevelState;
 use crate::gateway::link::Link;
 use crate::gateway::output::{EventKind, GatewayEvent, Lane, Output};
+use crate::gateway::person::Forwarded;
 use crate::gateway::random::Random;
 use crate::gateway::reason::TakeReason;
 use crate::gateway::reserve::Reserve;
 use crate::gateway::status::Digest;
+use crate::gateway::switchover::Handover;
 use crate::gateway::watch::{Dialer, Peer};
 use crate::item::Kind;
 use crate::node::Role;
@@ -81,6 +85,8 @@ pub struct Gateway {
     disk: Disk,
     level: LevelState,
     reserve: Option<Reserve>,
+    handover: Handover,
+    forwarded: Forwarded,
     next_tick: Instant,
     heartbeats: u64,
     peer: Peer,
@@ -105,6 +111,8 @@ impl Gateway {
             let spent = reserved.term.counter.saturating_add(1);
             ledger.highest_counter = ledger.highest_counter.max(spent);
         }
+        // A choice does not outlive the chosen node's run.
+        ledger.choice = ledger.choice.take_if(|choice| choice.node != options.node);
         let config = Log::new(Kind::Config, config, ledger.config_head);
         let kept = Log::new(Kind::Kept, kept, [0; 32]);
         let settings = options.settings.clone();
@@ -120,6 +128,8 @@ impl Gateway {
             disk: Disk::new(config.position(), kept.position()),
             level: LevelState::Undecided { until: now + join_wait },
             reserve: None,
+            handover: Handover::default(),
+            forwarded: Forwarded::default(),
             next_tick: now + settings.ping_rate(),
             heartbeats: 0,
             peer: Peer::default(),
@@ -201,6 +211,10 @@ impl Gateway {
         self.send_receipts();
         self.judge_sync();
         self.confirm();
+        if self.advance_switchover() {
+            self.pump();
+            self.send_receipts();
+        }
         self.disk.flush(&mut self.out, &self.ledger);
         self.tell_status();
     }
@@ -213,6 +227,8 @@ impl Gateway {
             self.greetings.values().map(|g| (g.deadline(), "greeting")).min(),
             self.link.as_ref().and_then(Link::due),
             self.dialer.due().map(|at| (at, "redial")),
+            self.handover.due(self.now),
+            self.forwarded.due(),
         ];
         due.into_iter().flatten().min_by_key(|(at, _)| *at).unwrap_or((self.next_tick, "heartbeat"))
     }
@@ -227,6 +243,8 @@ impl Gateway {
         self.greeting_time();
         self.link_time();
         self.dial_time();
+        self.forwarded_time();
+        self.stop_time();
     }
 
     fn log(&self, kind: Kind) -> &Log {

@@ -77,8 +77,25 @@ pub const INPUTS_PER_CLOCK_LOOK: usize = 64;
 /// Half the failover timeout must exceed the ping rate by this much, or a busy machine would
 /// fence itself.
 pub const PERMIT_MARGIN: Duration = Duration::from_millis(100);
+/// A switchover waits this long for a standby that is ready and nearly level.
+pub const PREPARE_MAX: Duration = Duration::from_secs(2);
+/// Writes are held only when the standby is no further behind: they wait for it.
+pub const FREEZE_LAG_MAX: Duration = Duration::from_millis(10);
 /// A freeze must end in a commit or an abort within this time.
 pub const FREEZE_MAX: Duration = Duration::from_millis(500);
+/// A freeze waits this long for the own disk, so that what it will have stored is answered here;
+/// the rest is answered by the other node.
+pub const FREEZE_DISK_WAIT: Duration = Duration::from_millis(20);
+/// After a commit a node that stops waits this long for the other to say that it has the level.
+pub const TOOK_WAIT: Duration = Duration::from_secs(1);
+/// Persons' requests on their way to the active node.
+pub const FORWARDED_MAX: usize = 16;
+/// A forwarded request is answered within this time: prepare, freeze and the way there and back.
+pub const FORWARD_WAIT: Duration = Duration::from_millis(3_500);
+/// Losses of the peer that are this old no longer lengthen the rest of the level.
+pub const LOSSES_REMEMBERED: Duration = Duration::from_secs(600);
+/// The level never rests longer than this.
+pub const HOLD_MAX: Duration = Duration::from_secs(600);
 
 /// Ids that a page which navigates away may still use before the next one begins above them.
 pub const IDS_LEFT_TO_A_PAGE: u64 = 10_000;

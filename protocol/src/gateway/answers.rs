@@ -15,6 +15,7 @@ use crate::gateway::disk::After;
 use crate::gateway::input::{Expected, Items, Ledger, Request, RequestTicket};
 use crate::gateway::level::LevelState;
 use crate::gateway::output::{Answer, Output, StoreWrite};
+use crate::gateway::person::Asker;
 use crate::item::{Change, Kind, Update};
 use crate::limits::REQUESTS_WAITING_MAX;
 use crate::node::Role;
@@ -24,6 +25,7 @@ use crate::runtime::{self, Executed};
 use crate::session::Outcome;
 use crate::term::ActivationId;
 use crate::time::{Instant, UnixMs};
+use crate::wire::peer::PersonAsk;
 
 /// What waits.
 #[derive(Debug)]
@@ -100,6 +102,11 @@ impl Answers {
             .or_else(|| before.map(|ms| ms.saturating_add(millis(now.since(self.started)))))
     }
 
+    /// Whether no kept request waits for a disk or a receipt.
+    pub(super) fn kept_is_answered(&self) -> bool {
+        self.kept.answers.is_empty()
+    }
+
     fn of(&mut self, kind: Kind) -> &mut Waiting {
         match kind {
             Kind::Config => &mut self.config,
@@ -121,7 +128,11 @@ impl Gateway {
             return;
         }
         match request {
-            Request::Failover { .. } | Request::Resync | Request::Adopt => {
+            Request::Failover { seen } => {
+                self.person(Asker::Here(ticket), PersonAsk::Failover, seen);
+            }
+            Request::Resync => self.person(Asker::Here(ticket), PersonAsk::Resync, None),
+            Request::Adopt => {
                 let reason = "no other node is ready".to_owned();
                 self.answer(ticket, Answer::Refused { reason });
             }
@@ -182,7 +193,12 @@ impl Gateway {
             }
         };
         if self.disk.failed() {
-            self.answer(ticket, Answer::NotStored);
+            if self.handover.is_giving() {
+                // The other node can store it.
+                self.answers.held.push_back((self.now, ticket, request));
+            } else {
+                self.answer(ticket, Answer::NotStored);
+            }
             return;
         }
         let operator = matches!(
@@ -250,7 +266,7 @@ impl Gateway {
     /// Answers and shows all that is confirmed.
     pub(super) fn confirm(&mut self) {
         for kind in Kind::ALL {
-            if kind == Kind::Kept && self.may_act().is_none() {
+            if kind == Kind::Kept && self.holds_permit().is_none() {
                 continue;
             }
             let limit = self.confirmed(kind);

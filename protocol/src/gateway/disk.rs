@@ -8,10 +8,12 @@ use std::collections::VecDeque;
 use crate::event::Severity;
 use crate::gateway::Gateway;
 use crate::gateway::input::{Ledger, StoreTicket};
+use crate::gateway::level::LevelState;
 use crate::gateway::output::{EventKind, Output, StoreWrite};
 use crate::item::{Kind, Position};
 use crate::planted::{self, RuleFault};
 use crate::term::ActivationId;
+use crate::wire::peer::SwitchReason;
 
 /// What happens when a store is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +147,12 @@ impl Gateway {
         let text = "the disk failed: values go on, writes, acks and config are refused";
         self.event(Severity::Error, EventKind::Disk, text, Vec::new());
         self.decline_taking("the disk failed");
-        self.refuse_unstored();
+        // A peer that holds all of it and is well can store: what waits is resent to it.
+        if self.begin_switchover(SwitchReason::DiskFailed, None).is_err() {
+            self.refuse_unstored();
+            if matches!(self.level, LevelState::Standby) {
+                self.leave_with_failed_disk();
+            }
+        }
     }
 }

@@ -307,7 +307,7 @@ impl Gateway {
             config_head: self.config.head(),
             config_complete: self.ledger.config_complete,
             choice: self.ledger.choice.clone(),
-            health: if self.disk.failed() { 0 } else { 255 },
+            health: self.health(),
             settings: self.options.settings.clone(),
             listens: self.options.listens.clone(),
             public_address: self.options.public_address.clone(),

@@ -58,6 +58,13 @@ pub(super) struct Active {
     retaking: Option<(Activation, TakeReason)>,
 }
 
+impl Active {
+    /// Whether a new term is on its way to the disk.
+    pub(super) fn is_retaking(&self) -> bool {
+        self.retaking.is_some()
+    }
+}
+
 impl Gateway {
     /// Level, term, taking and fenced, as this node stands behind them now.
     pub(super) fn stand(&self) -> Stand {
@@ -94,6 +101,12 @@ impl Gateway {
 
     /// Whether effects are allowed at this moment.
     pub(super) fn may_act(&self) -> Option<ActivationId> {
+        self.holds_permit().filter(|_| !self.handover.frozen())
+    }
+
+    /// Whether the level is this node's at this moment; while it is being handed over rooms hold
+    /// still, and only what they did before is answered.
+    pub(super) fn holds_permit(&self) -> Option<ActivationId> {
         match &self.level {
             LevelState::Active(a) if a.fence.is_none() && a.permit.holds(self.now) => {
                 Some(a.activation.id)
@@ -109,6 +122,11 @@ impl Gateway {
     pub(super) fn eligible(&self) -> bool {
         let config = self.ledger.config_complete || self.options.role != Role::Backup;
         config && !self.disk.failed() && !self.stopping
+    }
+
+    /// 0 (fails) to 255 (well).
+    pub(super) fn health(&self) -> u8 {
+        if self.disk.failed() { 0 } else { 255 }
     }
 
     /// An activation with a counter above all that this node and its peer have named.
@@ -168,6 +186,7 @@ impl Gateway {
     fn knows_all(&self, reason: TakeReason) -> bool {
         match reason {
             TakeReason::Alone
+            | TakeReason::HandedOver(_)
             | TakeReason::Verdict(_)
             | TakeReason::PeerDeclined
             | TakeReason::FenceOver
@@ -217,19 +236,8 @@ impl Gateway {
     fn activate(&mut self, taking: Taking) {
         let Taking { activation, reason, from, decided } = taking;
         let permit = PermitClock::begin(self.now, self.settings.permit_length());
-        let incident = incident(&activation);
-        let micros = |d: std::time::Duration| format!("{:.2}", d.as_secs_f64() * 1000.0);
-        let mut detail = vec![
-            ("from", from.to_string()),
-            ("to", Level::Active.to_string()),
-            ("reason", reason.to_string()),
-            ("term", activation.term.to_string()),
-            ("incident", incident),
-            ("fsync_ms", micros(self.now.since(decided))),
-        ];
-        if matches!(reason, TakeReason::Lost(_)) {
-            detail.push(("detection_ms", micros(decided.since(self.peer.last_sign))));
-        }
+        let detail = self.activation_detail(&activation, reason, from, decided);
+        self.handover.rest.moved(self.now);
         let text = format!("{from} -> Active in term {}: {reason}", activation.term);
         self.event(Severity::Info, EventKind::Level, text, detail);
         self.peer.was_active = false;
@@ -254,6 +262,40 @@ impl Gateway {
         self.say_took();
         self.heartbeat();
         self.run_held();
+    }
+
+    /// What the event of an activation tells: the reason, and how long each step took.
+    fn activation_detail(
+        &mut self,
+        activation: &Activation,
+        reason: TakeReason,
+        from: Level,
+        decided: Instant,
+    ) -> Vec<(&'static str, String)> {
+        let millis = |d: std::time::Duration| format!("{:.2}", d.as_secs_f64() * 1000.0);
+        let spans = self.handover.took.take();
+        let handed = matches!(reason, TakeReason::HandedOver(_)).then_some(spans).flatten();
+        let (detection, decision) = match (reason, handed) {
+            (TakeReason::Lost(_), _) => (decided.since(self.peer.last_sign), Default::default()),
+            (_, Some((prepared, held))) => (Default::default(), prepared + held),
+            (_, None) => Default::default(),
+        };
+        let mut detail = vec![
+            ("from", from.to_string()),
+            ("to", Level::Active.to_string()),
+            ("reason", reason.to_string()),
+            ("term", activation.term.to_string()),
+            ("evidence", reason.evidence().to_owned()),
+            ("incident", incident(activation)),
+            ("detection_ms", millis(detection)),
+            ("decision_ms", millis(decision)),
+            ("fsync_ms", millis(self.now.since(decided))),
+            ("activation_ms", millis(std::time::Duration::ZERO)),
+        ];
+        if let Some((_, held)) = handed {
+            detail.push(("held_ms", millis(held)));
+        }
+        detail
     }
 
     fn retaken(&mut self, activation: Activation, reason: TakeReason) {
@@ -315,6 +357,9 @@ impl Gateway {
 
     pub(super) fn give_permit(&mut self) {
         let LevelState::Active(active) = &self.level else { return };
+        if self.handover.frozen() {
+            return;
+        }
         let permit = Permit {
             term: active.activation.term.clone(),
             activation: active.activation.id,
@@ -338,6 +383,8 @@ impl Gateway {
             self.drop_retaking();
             self.end_history();
         }
+        // A choice of this node is over with its level.
+        self.ledger.choice = self.ledger.choice.take_if(|c| c.node != self.options.node);
         self.stand_by();
         self.disk.ledger_changed();
         self.answers_standby();

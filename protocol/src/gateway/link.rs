@@ -47,6 +47,8 @@ pub(super) struct Lanes {
     /// Where the peer stands (received, durable), once it has said so after the verdict.
     pub(super) stands: Option<(Position, Position)>,
     pub(super) receipt_due: bool,
+    /// The peer gets everything, whatever it holds.
+    pub(super) all_due: bool,
 }
 
 impl Link {

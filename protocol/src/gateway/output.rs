@@ -248,6 +248,8 @@ pub enum EventKind {
     Refused,
     /// The disk.
     Disk,
+    /// A switchover is prepared, was given up, or was taken by the peer.
+    Switchover,
 }
 
 impl EventKind {
@@ -262,6 +264,7 @@ impl EventKind {
             EventKind::Archive => "archive",
             EventKind::Refused => "refused",
             EventKind::Disk => "disk",
+            EventKind::Switchover => "switchover",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::peer::{Goodbye, VerdictReason};
+use crate::wire::peer::{Goodbye, SwitchReason, VerdictReason};
 
 /// Why a node takes the level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(super) enum TakeReason {
     Verdict(VerdictReason),
     /// The peer is lost.
     Lost(Evidence),
+    /// The peer has given it.
+    HandedOver(SwitchReason),
     /// The peer could not take the level.
     PeerDeclined,
     /// Its permit had run out and the peer stayed away.
@@ -30,6 +32,37 @@ pub(super) enum Evidence {
     ProcessGone,
     Silence,
     OtherRun,
+}
+
+impl Evidence {
+    /// One word for programs.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Evidence::Goodbye(Goodbye::HandedOver) => "goodbye: handed over",
+            Evidence::Goodbye(Goodbye::StoppingWithout) => "goodbye: stopping without",
+            Evidence::Goodbye(Goodbye::StandbyLeaving) => "goodbye: standby leaving",
+            Evidence::Goodbye(Goodbye::DiskFailed) => "goodbye: disk failed",
+            Evidence::ProcessGone => "process gone",
+            Evidence::Silence => "silence",
+            Evidence::OtherRun => "restarted",
+        }
+    }
+}
+
+impl TakeReason {
+    /// What shows that the level is free.
+    pub(super) const fn evidence(self) -> &'static str {
+        match self {
+            TakeReason::Alone => "no peer",
+            TakeReason::JoinWait => "join wait over",
+            TakeReason::Verdict(_) => "verdict",
+            TakeReason::Lost(evidence) => evidence.as_str(),
+            TakeReason::HandedOver(_) => "commit",
+            TakeReason::PeerDeclined => "declined",
+            TakeReason::FenceOver => "fence over",
+            TakeReason::HigherCounter => "higher counter",
+        }
+    }
 }
 
 impl fmt::Display for Evidence {
@@ -70,6 +103,7 @@ impl fmt::Display for TakeReason {
                 f.write_str("the other has no config")
             }
             TakeReason::Lost(evidence) => evidence.fmt(f),
+            TakeReason::HandedOver(why) => write!(f, "switchover {}", why.as_text()),
             TakeReason::PeerDeclined => f.write_str("peer could not take the level"),
             TakeReason::FenceOver => f.write_str("stalled, and the peer stayed away"),
             TakeReason::HigherCounter => f.write_str("peer named a higher counter"),

@@ -38,6 +38,8 @@ impl Gateway {
             && reserve.activation.id == id
         {
             reserve.durable = true;
+            let counter = reserve.activation.term.counter;
+            self.offer_stored(counter);
             return;
         }
         // It was taken before it was durable: it is what the level waits for.

@@ -36,20 +36,32 @@ impl Gateway {
         let (Some((stands, durable)), None) = (lanes.stands, &lanes.sender) else { return };
         let transfer = self.random.name();
         let activations = self.ledger.activations.clone();
-        let (mut sender, plan) =
-            Sender::start(self.log(kind), kind, &activations, stands, transfer);
+        let (mut sender, plan) = match lanes.all_due {
+            true => Sender::start_full(self.log(kind), kind, transfer),
+            false => Sender::start(self.log(kind), kind, &activations, stands, transfer),
+        };
         // What the peer had before this link counts: no other receipt may follow.
         sender.receipt(stands, durable);
         let full = matches!(plan, SyncPlan::Full { .. });
         let Some(link) = &mut self.link else { return };
         let id = link.id;
         link.lanes_mut(kind).sender = Some(sender);
+        link.lanes_mut(kind).all_due = false;
         link.progress = self.now;
         self.send(id, Message::Sync { kind, plan, activations });
         if full {
             let text = format!("full transfer of {} begins", kind.as_str());
             self.event(Severity::Info, EventKind::Sync, text, Vec::new());
         }
+    }
+
+    /// Everything of a kind is sent once more: the standby is told anew when it has it.
+    pub(super) fn send_all_anew(&mut self, kind: Kind) {
+        let Some(link) = &mut self.link else { return };
+        link.told_in_sync = false;
+        let lanes = link.lanes_mut(kind);
+        lanes.sender = None;
+        lanes.all_due = true;
     }
 
     pub(super) fn pump_chunks(&mut self, kind: Kind) {
@@ -146,7 +158,7 @@ impl Gateway {
         });
         let config_done = config_follows || link.config_from_peer || link.config_incompatible;
         let caught_up = caught_up || planted::is(RuleFault::InSyncEarly);
-        if link.told_in_sync || !caught_up || !config_done {
+        if link.told_in_sync || !caught_up || !config_done || self.peer.health == 0 {
             return;
         }
         let id = link.id;

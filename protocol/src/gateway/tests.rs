@@ -14,9 +14,12 @@ use super::output::{Answer, EventKind, Lane, Output, Permit};
 use crate::item::Kind;
 use crate::node::{BootId, Level, Role, SyncState};
 use crate::session::{Outcome, SessionId};
-use crate::settings::SharedSettings;
+use crate::settings::{RecoveryMode, SharedSettings};
 use crate::time::{Instant, UnixMs};
 use crate::wire::peer::{Message, Refusal};
+
+#[path = "tests/switchover.rs"]
+mod switchover;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -51,7 +54,11 @@ fn options(index: usize, role: Role) -> Options {
         pair: Some("p".parse().unwrap()),
         secret: Secret(b"secret".to_vec()),
         names_peer: role == Role::Backup,
-        settings: SharedSettings { join_wait_ms: 2_000, ..SharedSettings::default() },
+        settings: SharedSettings {
+            join_wait_ms: 2_000,
+            master_recovery_mode: RecoveryMode::Manual,
+            ..SharedSettings::default()
+        },
         software: "test".to_owned(),
         listens: vec![format!("127.0.0.1:{}", 8088 + 100 * index)],
         public_address: String::new(),

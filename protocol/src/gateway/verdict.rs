@@ -198,6 +198,7 @@ impl Gateway {
     pub(super) fn heard_took(&mut self, counter: u64) {
         self.peer.was_active = true;
         self.heed_counter(counter);
+        self.given_was_taken(counter);
     }
 
     /// The node that the verdict named cannot have the level: this one takes it.
@@ -209,7 +210,9 @@ impl Gateway {
         if let Some(link) = &mut self.link {
             link.active = Some(self.options.node.clone());
         }
-        if matches!(self.level, LevelState::Standby | LevelState::Undecided { .. }) {
+        self.given_was_declined(counter);
+        let waits = matches!(self.level, LevelState::Standby | LevelState::Undecided { .. });
+        if waits && !self.stopping {
             self.take(TakeReason::PeerDeclined);
         }
     }

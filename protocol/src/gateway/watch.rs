@@ -33,6 +33,8 @@ pub(super) struct Peer {
     liveness: Option<Liveness>,
     pub(super) stand: Option<Stand>,
     pub(super) highest_counter: u64,
+    /// 0 (fails) to 255 (well), as it said last.
+    pub(super) health: u8,
     /// Active side: the standby holds all that was answered; answers wait for its receipts.
     pub(super) standby_in_sync: bool,
     /// Standby side: the active node has said that this node is in sync.
@@ -148,6 +150,7 @@ impl Gateway {
         let hello = link.hello.clone();
         let restarted = self.peer.boot.is_some_and(|boot| boot != hello.boot);
         if restarted && self.peer.standby_in_sync {
+            self.handover.rest.lost(self.now);
             self.lost_while_active(Evidence::OtherRun);
         }
         if restarted || !hello.in_sync {
@@ -159,6 +162,11 @@ impl Gateway {
         }
         self.peer.node = Some(hello.node.clone());
         self.peer.boot = Some(hello.boot);
+        self.peer.health = hello.health;
+        if restarted {
+            self.forget_choice_of_peer();
+        }
+        self.heed_choice(hello.choice.as_ref());
         self.peer.public_address = hello.public_address.clone();
         self.peer.listens = hello.listens.clone();
         self.peer.was_active = hello.stand.counts_as_active();
@@ -210,6 +218,7 @@ impl Gateway {
         self.renew_permit();
         self.heartbeat();
         self.transfer_time();
+        self.recover();
     }
 
     pub(super) fn heartbeat(&mut self) {
@@ -237,7 +246,7 @@ impl Gateway {
             config_sum: self.config.sum(),
             clock_us: self.now.as_micros(),
             echo_us,
-            health: 255,
+            health: self.health(),
             highest_counter: self.ledger.highest_counter,
             permit_ms,
             choice: self.ledger.choice.clone(),
@@ -255,6 +264,8 @@ impl Gateway {
         let own = self.stand().counts_as_active();
         self.peer.was_active = active;
         self.peer.stand = Some(heartbeat.stand.clone());
+        self.peer.health = heartbeat.health;
+        self.heed_choice(heartbeat.choice.as_ref());
         self.peer.sums = Some((
             heartbeat.kept_received,
             heartbeat.kept_sum,
@@ -355,6 +366,9 @@ impl Gateway {
         ];
         let text = format!("peer lost: {evidence}");
         self.event(Severity::Info, EventKind::Evidence, text, detail);
+        if matches!(evidence, Evidence::ProcessGone | Evidence::Silence) {
+            self.handover.rest.lost(self.now);
+        }
         match &self.level {
             LevelState::Active(_) | LevelState::Taking(_) => self.lost_while_active(evidence),
             LevelState::Undecided { .. } | LevelState::Standby => {
@@ -380,6 +394,7 @@ impl Gateway {
     }
 
     fn forget_peer(&mut self) {
+        self.forget_choice_of_peer();
         self.peer.liveness = None;
         self.peer.next_look = None;
         self.peer.look = None;

@@ -69,6 +69,20 @@ impl Sender {
         (sender, plan)
     }
 
+    /// Brings a receiver up to date from the start, whatever it holds of this same history.
+    pub fn start_full(log: &Log, kind: Kind, transfer: u64) -> (Sender, SyncPlan) {
+        let (outgoing, plan) = full(log, log.items().clone(), transfer, false);
+        let sender = Sender {
+            kind,
+            state: State::Full(outgoing),
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            received: Position::default(),
+            durable: Position::default(),
+        };
+        (sender, plan)
+    }
+
     /// Which kind it sends.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -9,6 +9,8 @@
 //!   Took | Declined             ->      (when the verdict gives it the level)
 //!   Heartbeat                  <->  Heartbeat
 //!   Sync, Updates, Receipt     <->      (config from the master, kept from the active)
+//!   Prepare, Commit             ->      (from the active node, in a switchover)
+//!                               <-  Prepared, Took | Declined
 //! ```
 //!
 //! The bulk connection opens with `Join { proof }` and then carries chunks of full transfers and
@@ -25,7 +27,9 @@ use crate::term::{Activation, Term};
 
 pub use data::{AloneItem, Chunk, LiveValue, SyncPlan};
 pub use hello::{Choice, Heartbeat, Hello, Stand};
-pub use verdict::{Goodbye, PersonAsk, Refusal, Verdict, VerdictReason};
+pub use verdict::{
+    Goodbye, PersonAsk, PersonReply, Refusal, SwitchReason, Verdict, VerdictReason,
+};
 
 /// The version of these messages.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -189,8 +193,11 @@ pub enum Message {
         /// The counter that the taker will use.
         #[n(0)]
         counter: u64,
+        /// Why the level is to move.
+        #[n(1)]
+        why: SwitchReason,
     },
-    /// Switchover: ready, or not.
+    /// Switchover: ready, with that term on disk, or not.
     #[n(19)]
     Prepared {
         /// As in `Prepare`.
@@ -209,6 +216,15 @@ pub enum Message {
         /// The last kept position of the sender.
         #[n(1)]
         last: Position,
+        /// Why the level moves.
+        #[n(2)]
+        why: SwitchReason,
+        /// For how long the sender has prepared, in microseconds.
+        #[n(3)]
+        prepared_us: u64,
+        /// For how long it has held writes, in microseconds.
+        #[n(4)]
+        held_us: u64,
     },
     /// A person's request, forwarded by a standby.
     #[n(21)]
@@ -221,7 +237,7 @@ pub enum Message {
         ask: PersonAsk,
         /// The counter of the term that the person saw.
         #[n(2)]
-        seen: u64,
+        seen: Option<u64>,
     },
     /// The reply to `Request`.
     #[n(22)]
@@ -229,9 +245,9 @@ pub enum Message {
         /// As in the request.
         #[n(0)]
         n: u64,
-        /// Why not; `None` when it was done.
+        /// What became of it.
         #[n(1)]
-        refused: Option<String>,
+        reply: PersonReply,
     },
     /// The opening of the bulk connection.
     #[n(23)]

@@ -135,7 +135,12 @@ impl PairBuilder {
             Some(project) => project,
             None => Project::small(&folder.join("projects"))?,
         };
-        let shared = format!("join_wait_ms = {}\n{}", self.join_wait_ms, self.shared);
+        // Tests move the level themselves, unless they are about recovery.
+        let recovery = match self.shared.contains("master_recovery_mode") {
+            true => "",
+            false => "master_recovery_mode = \"Manual\"\n",
+        };
+        let shared = format!("join_wait_ms = {}\n{recovery}{}", self.join_wait_ms, self.shared);
         let spec = |id: &str, role: Role, http: u16, peer: String| NodeSpec {
             id: id.to_owned(),
             role,

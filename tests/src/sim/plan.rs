@@ -1,6 +1,6 @@
 //! What a run is made of: settings, roles, faults and what the users do, all from the seed.
 
-use tandem_protocol::settings::SharedSettings;
+use tandem_protocol::settings::{RecoveryMode, SharedSettings};
 
 use super::chance::Chance;
 use super::network::{Host, Micros};
@@ -20,6 +20,7 @@ const WRITES: u64 = 50;
 const ACKS: u64 = 10;
 const CONFIGS: u64 = 4;
 const RELOADS: u64 = 6;
+const PERSONS_MAX: u64 = 4;
 
 /// Which node a fault meets: decided when it comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +137,8 @@ pub struct Plan {
     pub deeds: Vec<(Micros, usize, Deed)>,
     /// When an engineer changes the config.
     pub configs: Vec<Micros>,
+    /// When a person asks which node for a failover.
+    pub persons: Vec<(Micros, Host)>,
     /// Whether each client keeps a warm watch.
     pub warm: [bool; CLIENTS],
     /// Takeovers that a script explains.
@@ -145,7 +148,12 @@ pub struct Plan {
 impl Plan {
     /// A run without faults and users, for scripts.
     pub fn quiet(seed: u64, master: Host) -> Plan {
-        let settings = SharedSettings { join_wait_ms: 3_000, ..SharedSettings::default() };
+        let settings = SharedSettings {
+            join_wait_ms: 3_000,
+            // Scripts move the level themselves.
+            master_recovery_mode: RecoveryMode::Manual,
+            ..SharedSettings::default()
+        };
         Plan {
             seed,
             settings,
@@ -154,6 +162,7 @@ impl Plan {
             faults: Vec::new(),
             deeds: Vec::new(),
             configs: Vec::new(),
+            persons: Vec::new(),
             warm: [true; CLIENTS],
             scripted: 50,
         }
@@ -187,12 +196,22 @@ impl Plan {
         deeds.sort_by_key(|(at, client, _)| (*at, *client));
         let configs = (0..CONFIGS).map(|_| chance.range(3 * SECOND, LENGTH)).collect();
         let warm = [true, !chance.one_in(2), true];
-        Plan { seed, settings, master, starts, faults, deeds, configs, warm, scripted: 0 }
+        let persons = (0..chance.range(0, PERSONS_MAX + 1))
+            .map(|_| (chance.range(3 * SECOND, LENGTH), usize::from(chance.one_in(2))))
+            .collect();
+        let scripted = 0;
+        Plan { seed, settings, master, starts, faults, deeds, configs, persons, warm, scripted }
     }
 
     /// How many takeovers this run may see: the first one, and those that faults explain.
     pub fn takeovers_max(&self) -> u64 {
-        2 + self.scripted + self.faults.iter().map(|planned| planned.fault.takeovers()).sum::<u64>()
+        let of = |planned: &Planned| planned.fault.takeovers();
+        let faults = self.faults.iter().map(of).sum::<u64>();
+        // Each of them may be followed by a recovery, and a planned stop by a hand-over.
+        let recoveries = self.faults.iter().filter(|planned| of(planned) > 0).count() as u64;
+        // A person's switch may be given up and taken up again, and followed by a recovery.
+        let persons = 2 * self.persons.len() as u64;
+        2 + self.scripted + faults + recoveries + persons
     }
 }
 
@@ -201,6 +220,9 @@ fn settings(chance: &mut Chance) -> SharedSettings {
         join_wait_ms: *chance.pick(&[2_000, 5_000, 30_000]),
         ..SharedSettings::default()
     };
+    if chance.one_in(2) {
+        settings.master_recovery_mode = RecoveryMode::Manual;
+    }
     if chance.one_in(3) {
         settings.ping_rate_ms = chance.range(50, 200);
         settings.ping_max_missed = chance.range(5, 20);

@@ -76,6 +76,8 @@ enum Event {
     Strike(bool),
     /// An engineer changes the config.
     Engineer(u64),
+    /// A person asks this node for a failover.
+    Person(Host),
 }
 
 struct Entry {
@@ -225,6 +227,9 @@ impl World {
         for (at, client, deed) in self.plan.deeds.clone() {
             self.at(at, Event::User { client, deed });
         }
+        for (at, host) in self.plan.persons.clone() {
+            self.at(at, Event::Person(host));
+        }
         for (number, at) in self.plan.configs.clone().into_iter().enumerate() {
             self.at(at, Event::Engineer(number as u64));
         }
@@ -354,6 +359,7 @@ impl World {
             Event::Begin(index) => self.begin_fault(index),
             Event::End(index) => self.end_fault(index),
             Event::Strike(down) => self.strike(down),
+            Event::Person(host) => self.person(host),
             Event::Engineer(number) => {
                 let master = self.plan.master;
                 if self.nodes[master].runs() {

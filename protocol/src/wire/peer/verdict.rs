@@ -147,3 +147,46 @@ pub enum PersonAsk {
     #[n(1)]
     Resync,
 }
+
+/// What became of a person's request that was forwarded.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum PersonReply {
+    /// It was carried out.
+    #[n(0)]
+    Accepted,
+    /// It named another term than the one in force.
+    #[n(1)]
+    OtherTerm {
+        /// The counter in force.
+        #[n(0)]
+        counter: Option<u64>,
+    },
+    /// It cannot be carried out now: nothing was done.
+    #[n(2)]
+    Refused {
+        /// Why, for people.
+        #[n(0)]
+        reason: String,
+    },
+}
+
+/// Why the level moves by a switchover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum SwitchReason {
+    /// A person asked for it.
+    #[n(0)]
+    Requested,
+    /// The master is back (recovery mode Automatic).
+    #[n(1)]
+    Recovery,
+    /// The active node is about to stop.
+    #[n(2)]
+    Stopping,
+    /// The active node can no longer store.
+    #[n(3)]
+    DiskFailed,
+    /// The other node is healthier.
+    #[n(4)]
+    Health,
+}

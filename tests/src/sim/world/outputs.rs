@@ -332,6 +332,11 @@ impl World {
                     self.tally.case("took the level while out of sync");
                 }
             }
+            EventKind::Switchover if event.text.contains("not handed over") => {
+                let why = detail("why");
+                self.line(|| format!("{id} keeps the level: {why}"));
+                self.tally.case("switchover given up");
+            }
             EventKind::Fence => {
                 let text = event.text.as_str();
                 let case = match () {
@@ -366,6 +371,7 @@ fn coded(message: &Message) -> Message {
 fn takeover_case(reason: &str) -> &'static str {
     let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     match () {
+        () if has(&["switchover"]) => "takeover: switchover",
         () if has(&["gone"]) => "takeover: process gone",
         () if has(&["silent"]) => "takeover: silence",
         () if has(&["restarted"]) => "takeover: the peer came back as another run",

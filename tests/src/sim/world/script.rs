@@ -31,6 +31,16 @@ impl World {
         self.ask(host, Asked::Script, request);
     }
 
+    /// A person asks a node for a failover, naming the term that its page shows.
+    pub(super) fn person(&mut self, host: Host) {
+        if self.nodes[host].runs() {
+            let term = self.nodes[host].run.as_ref().and_then(|run| run.status.term.clone());
+            self.tally.case("person asked for a failover");
+            let seen = term.map(|term| term.counter);
+            self.ask_script(host, Request::Failover { seen });
+        }
+    }
+
     /// The answers that scripts got from this node.
     pub fn scripted(&self, host: Host) -> &[Answer] {
         self.nodes[host].run.as_ref().map_or(&[], |run| run.hub.scripted.as_slice())

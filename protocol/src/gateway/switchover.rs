@@ -1,0 +1,424 @@
+//! Moving the level on purpose, with nothing lost: from the active node to its standby.
+//!
+//! ```text
+//! active                                       standby
+//! Prepare { counter }  ----------------------> reserves a term with it (fsync)
+//!                      <---------------------- Prepared
+//! nearly level: permit withdrawn, writes held
+//! level: stands by, answers `standby`
+//! Commit { counter, last } ------------------> Active in that term
+//!                      <---------------------- Took, or Declined (the counter is spent)
+//! ```
+//!
+//! Before the commit the active node can go on alone, and must after half a second of holding
+//! writes. After it the level comes back by `Declined`, or by ordinary evidence of loss: never by
+//! a timer, and always with a new term.
+
+use std::time::Duration;
+
+use crate::activity::recovery::Rest;
+use crate::activity::switchover::{Levelled, Next, Switchover};
+use crate::event::Severity;
+use crate::gateway::Gateway;
+use crate::gateway::input::LinkId;
+use crate::gateway::level::LevelState;
+use crate::gateway::link::Lanes;
+use crate::gateway::output::{EventKind, Output};
+use crate::gateway::person::Asker;
+use crate::gateway::reason::TakeReason;
+use crate::item::{Kind, Position};
+use crate::node::Role;
+use crate::settings::RecoveryMode;
+use crate::time::Instant;
+use crate::wire::peer::{Choice, Goodbye, Message, PersonReply, SwitchReason};
+
+/// What is under way in either direction.
+#[derive(Debug, Default)]
+pub(super) struct Handover {
+    giving: Option<Giving>,
+    offer: Option<Offer>,
+    /// Committed: the peer has not said yet that it has the level.
+    given: Option<Given>,
+    /// How long the other has prepared and held writes, for the event of this activation.
+    pub(super) took: Option<(Duration, Duration)>,
+    /// The process is to stop: at this time at the latest.
+    pub(super) stop_by: Option<Instant>,
+    pub(super) rest: Rest,
+}
+
+#[derive(Debug)]
+struct Giving {
+    link: LinkId,
+    machine: Switchover,
+    why: SwitchReason,
+    asker: Option<Asker>,
+}
+
+/// The peer may give the level with this counter.
+#[derive(Debug)]
+struct Offer {
+    link: LinkId,
+    counter: u64,
+}
+
+#[derive(Debug)]
+struct Given {
+    link: LinkId,
+    counter: u64,
+    why: SwitchReason,
+}
+
+/// The words of a commit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Committed {
+    pub(super) counter: u64,
+    pub(super) last: Position,
+    pub(super) why: SwitchReason,
+    pub(super) prepared_us: u64,
+    pub(super) held_us: u64,
+}
+
+impl Handover {
+    /// Whether writes are held and rooms have no permit.
+    pub(super) fn frozen(&self) -> bool {
+        self.giving.as_ref().is_some_and(|giving| giving.machine.frozen())
+    }
+
+    /// Whether this node is giving the level and has not committed.
+    pub(super) fn is_giving(&self) -> bool {
+        self.giving.is_some()
+    }
+
+    /// Whether this node has given the level and waits for the peer's word.
+    pub(super) fn is_given(&self) -> bool {
+        self.given.is_some()
+    }
+
+    pub(super) fn due(&self, now: Instant) -> Option<(Instant, &'static str)> {
+        let giving = self.giving.as_ref().map(|g| (g.machine.due(now), "switchover"));
+        let stop = self.stop_by.map(|at| (at, "stop"));
+        giving.into_iter().chain(stop).min_by_key(|(at, _)| *at)
+    }
+}
+
+impl Gateway {
+    /// Why the level cannot be given to the peer now; `Ok`: over which link it can.
+    pub(super) fn may_give(&self) -> Result<LinkId, &'static str> {
+        let LevelState::Active(active) = &self.level else { return Err("this node is not active") };
+        if self.handover.is_giving() {
+            return Err("a switchover is already under way");
+        }
+        if self.may_act().is_none() || active.is_retaking() {
+            return Err("this node's permit is being renewed");
+        }
+        let Some(link) = self.link.as_ref().filter(|l| l.established()) else {
+            return Err("the other node is not connected");
+        };
+        if link.config_incompatible {
+            return Err("the other node's config is incompatible");
+        }
+        if link.transferring() {
+            return Err("a full transfer runs");
+        }
+        if !self.peer.standby_in_sync {
+            return Err("the other node is not in sync");
+        }
+        if self.peer.health == 0 {
+            return Err("the other node is not well");
+        }
+        Ok(link.id)
+    }
+
+    /// Asks the standby to prepare. Nothing is held yet.
+    ///
+    /// # Errors
+    /// Why the level cannot move now.
+    pub(super) fn begin_switchover(
+        &mut self,
+        why: SwitchReason,
+        asker: Option<Asker>,
+    ) -> Result<(), (&'static str, Option<Asker>)> {
+        let link = match self.may_give() {
+            Ok(link) => link,
+            Err(reason) => return Err((reason, asker)),
+        };
+        let counter = self.ledger.highest_counter.max(self.peer.highest_counter) + 1;
+        let machine = Switchover::new(self.now, counter);
+        self.handover.giving = Some(Giving { link, machine, why, asker });
+        self.send(link, Message::Prepare { counter, why });
+        let text = format!("prepares to hand the level over: {}", why.as_text());
+        self.event(Severity::Info, EventKind::Switchover, text, Vec::new());
+        Ok(())
+    }
+
+    /// The peer is ready to take the level, or is not.
+    pub(super) fn heard_prepared(&mut self, link: LinkId, counter: u64, reason: Option<String>) {
+        let Some(giving) = &mut self.handover.giving else { return };
+        if giving.link != link || giving.machine.counter() != counter {
+            return;
+        }
+        match reason {
+            None => giving.machine.ready(),
+            Some(reason) => self.abort_switchover(&reason),
+        }
+    }
+
+    /// Goes on with what is under way. True when the level was given.
+    pub(super) fn advance_switchover(&mut self) -> bool {
+        let link = self.link.as_ref().filter(|l| l.established()).map(|l| l.id);
+        self.watch_given(link);
+        let Some(giving) = &self.handover.giving else { return false };
+        let highest = self.ledger.highest_counter.max(self.peer.highest_counter);
+        let broken = match &self.level {
+            LevelState::Active(_) if self.holds_permit().is_none() => Some("this node was stalled"),
+            LevelState::Active(_) if link != Some(giving.link) => Some("the link ended"),
+            LevelState::Active(_) if !self.peer.standby_in_sync => Some("the standby fell behind"),
+            LevelState::Active(_) if giving.machine.counter() <= highest => {
+                Some("another term was named")
+            }
+            LevelState::Active(_) => None,
+            LevelState::Undecided { .. } | LevelState::Standby | LevelState::Taking(_) => {
+                Some("this node is not active any more")
+            }
+        };
+        if let Some(why) = broken {
+            self.abort_switchover(why);
+            return false;
+        }
+        loop {
+            let stand = Levelled {
+                head: self.kept.position().sequence,
+                received: self.peer.kept_received.sequence,
+                rest: !self.sends(Kind::Config) || self.config_caught_up(),
+                answered: self.answers.kept_is_answered(),
+            };
+            let Some(giving) = &mut self.handover.giving else { return false };
+            match giving.machine.next(self.now, stand) {
+                Next::Wait => return false,
+                Next::Freeze => self.out.push_back(Output::PermitWithdrawn),
+                Next::Abort(why) => {
+                    self.abort_switchover(why);
+                    return false;
+                }
+                Next::Commit => {
+                    self.commit_switchover();
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// A node that stops has nothing more to wait for when the link is gone.
+    fn watch_given(&mut self, link: Option<LinkId>) {
+        let gone = self.handover.given.as_ref().is_some_and(|given| link != Some(given.link));
+        if gone {
+            self.handover.given = None;
+            if self.handover.stop_by.is_some() {
+                self.finish_stop(Goodbye::HandedOver);
+            }
+        }
+    }
+
+    /// The active node goes on in its term: nothing was given.
+    pub(super) fn abort_switchover(&mut self, why: &str) {
+        let Some(giving) = self.handover.giving.take() else { return };
+        let held = giving.machine.times(self.now).1;
+        let text = format!("the level was not handed over: {why}");
+        let detail = vec![
+            ("reason", giving.why.as_text().to_owned()),
+            ("why", why.to_owned()),
+            ("held_ms", millis(held)),
+        ];
+        self.event(Severity::Warning, EventKind::Switchover, text, detail);
+        self.handover.rest.moved(self.now);
+        if let Some(asker) = giving.asker {
+            self.reply(asker, PersonReply::Refused { reason: why.to_owned() });
+        }
+        if self.handover.stop_by.is_some() {
+            self.finish_stop(Goodbye::HandedOver);
+            return;
+        }
+        if giving.machine.frozen() && self.may_act().is_some() {
+            self.give_permit();
+            self.run_held();
+        }
+        if self.disk.failed() {
+            self.refuse_unstored();
+        }
+    }
+
+    /// From here on this node is standby, whatever becomes of the commit.
+    fn commit_switchover(&mut self) {
+        let Some(Giving { link, machine, why, asker }) = self.handover.giving.take() else { return };
+        let (prepared, held) = machine.times(self.now);
+        let (counter, last) = (machine.counter(), self.kept.position());
+        self.step_down(&format!("handed over: {}", why.as_text()));
+        self.ledger.highest_counter = self.ledger.highest_counter.max(counter);
+        let chosen = self.peer.node.clone().filter(|_| why == SwitchReason::Requested);
+        self.ledger.choice = chosen.map(|node| Choice { node, counter });
+        self.disk.ledger_changed();
+        // The peer holds all of it and waits for this node's receipts from its first answer on.
+        self.peer.told_in_sync = true;
+        self.begin_kept_anew(None);
+        self.handover.given = Some(Given { link, counter, why });
+        let (prepared_us, held_us) = (micros(prepared), micros(held));
+        self.send(link, Message::Commit { counter, last, why, prepared_us, held_us });
+        if let Some(asker) = asker {
+            self.reply(asker, PersonReply::Accepted);
+        }
+    }
+
+    /// Kept updates flow the other way from here on. `peer`: where the peer stands, when known.
+    fn begin_kept_anew(&mut self, peer: Option<Position>) {
+        if let Some(link) = &mut self.link {
+            let stands = peer.map(|at| (at, Position::default()));
+            link.kept = Lanes { stands, receipt_due: true, ..Lanes::default() };
+            link.told_in_sync = false;
+        }
+    }
+
+    /// The active node asks this standby to be ready: its term is stored before it says so.
+    pub(super) fn prepare(&mut self, link: LinkId, counter: u64) {
+        self.handover.offer = None;
+        let transferring = self.link.as_ref().is_some_and(super::link::Link::transferring);
+        let refusal = if !matches!(self.level, LevelState::Standby) {
+            Some("not a standby")
+        } else if !self.eligible() {
+            Some("no complete config, or no disk")
+        } else if !self.peer.told_in_sync || transferring {
+            Some("not in sync")
+        } else if self.was_stalled() {
+            Some("it was stalled a moment ago")
+        } else if counter <= self.ledger.highest_counter.max(self.peer.highest_counter) {
+            Some("another term was named")
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            self.send(link, Message::Prepared { counter, reason: Some(reason.to_owned()) });
+            return;
+        }
+        self.drop_reserve();
+        self.ledger.highest_counter = self.ledger.highest_counter.max(counter - 1);
+        self.reserve();
+        self.handover.offer = Some(Offer { link, counter });
+    }
+
+    /// The term of an offer is on disk.
+    pub(super) fn offer_stored(&mut self, counter: u64) {
+        let offer = self.handover.offer.as_ref().filter(|offer| offer.counter == counter);
+        if let Some(link) = offer.map(|offer| offer.link) {
+            self.send(link, Message::Prepared { counter, reason: None });
+        }
+    }
+
+    /// The level is this node's, if it is still what it said it was.
+    pub(super) fn heard_commit(&mut self, link: LinkId, commit: Committed) {
+        let Committed { counter, last, why, prepared_us, held_us } = commit;
+        let offer = self.handover.offer.take();
+        let offered = offer.is_some_and(|o| o.link == link && o.counter == counter);
+        let refusal = if !offered || !matches!(self.level, LevelState::Standby) {
+            Some("it was not prepared for that")
+        } else if self.was_stalled() {
+            // It waited in the socket: the sender may have judged this node lost since.
+            Some("it was stalled")
+        } else if self.kept.position() != last {
+            Some("its state is another one")
+        } else if !self.eligible() {
+            Some("no complete config, or no disk")
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            self.drop_reserve();
+            self.ledger.highest_counter = self.ledger.highest_counter.max(counter);
+            self.disk.ledger_changed();
+            self.peer.told_in_sync = false;
+            self.begin_kept_anew(None);
+            self.decline(counter, reason);
+            return;
+        }
+        let chosen = (why == SwitchReason::Requested).then(|| self.options.node.clone());
+        self.ledger.choice = chosen.map(|node| Choice { node, counter });
+        self.begin_kept_anew(Some(last));
+        let standby = self.settings.standby_activity_level.into();
+        if let Some(stand) = &mut self.peer.stand {
+            stand.level = standby;
+        }
+        self.peer.told_in_sync = false;
+        self.peer.was_active = false;
+        // Both hold the same: what is answered from here on waits for the other's receipt.
+        self.peer.kept_received = last;
+        self.peer.standby_in_sync = true;
+        if let Some(link) = &mut self.link {
+            link.active = Some(self.options.node.clone());
+        }
+        let spans = (Duration::from_micros(prepared_us), Duration::from_micros(held_us));
+        self.handover.took = Some(spans);
+        self.take(TakeReason::HandedOver(why));
+    }
+
+    /// The peer says that it has the level that was given to it.
+    pub(super) fn given_was_taken(&mut self, counter: u64) {
+        let Some(given) = self.handover.given.take() else { return };
+        if let Some(link) = &mut self.link {
+            link.active = Some(link.hello.node.clone());
+        }
+        let text = format!("the peer has taken the level with counter {counter}");
+        let detail = vec![("reason", given.why.as_text().to_owned())];
+        self.event(Severity::Info, EventKind::Switchover, text, detail);
+        if self.handover.stop_by.is_some() {
+            self.finish_stop(Goodbye::HandedOver);
+        } else if given.why == SwitchReason::DiskFailed {
+            self.leave_with_failed_disk();
+        }
+    }
+
+    /// The peer has refused the level that was given to it; its counter is spent.
+    pub(super) fn given_was_declined(&mut self, counter: u64) {
+        let Some(given) = self.handover.given.take() else { return };
+        debug_assert!(given.counter <= counter, "a peer declines what it was given");
+        self.ledger.choice = None;
+        self.handover.rest.moved(self.now);
+        if self.handover.stop_by.is_some() {
+            self.finish_stop(Goodbye::HandedOver);
+        }
+    }
+
+    /// The level goes back to a master that is well again, or to the healthier node.
+    pub(super) fn recover(&mut self) {
+        let chosen = self.ledger.choice.as_ref().is_some_and(|c| c.node == self.options.node);
+        let why = match self.settings.master_recovery_mode {
+            RecoveryMode::Automatic if self.options.role == Role::Backup => SwitchReason::Recovery,
+            RecoveryMode::Automatic | RecoveryMode::Manual => return,
+        };
+        let base = Duration::from_millis(self.settings.min_active_hold_ms);
+        let rests = !self.handover.rest.is_over(self.now, base);
+        if chosen || rests || self.handover.stop_by.is_some() || self.disk.failed() {
+            return;
+        }
+        // Whatever stands in its way is looked at again with the next heartbeat.
+        let _ = self.begin_switchover(why, None);
+    }
+}
+
+impl SwitchReason {
+    /// What a person reads.
+    pub const fn as_text(self) -> &'static str {
+        match self {
+            SwitchReason::Requested => "on request",
+            SwitchReason::Recovery => "back to the master",
+            SwitchReason::Stopping => "before a planned stop",
+            SwitchReason::DiskFailed => "its disk failed",
+            SwitchReason::Health => "to the healthier node",
+        }
+    }
+}
+
+fn micros(d: Duration) -> u64 {
+    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn millis(d: Duration) -> String {
+    format!("{:.2}", d.as_secs_f64() * 1000.0)
+}
