@@ -1,7 +1,7 @@
 //! How far a switchover has come on the side that gives the level.
 //!
 //! ```text
-//! Asking --- the peer is ready ---> Ready --- at most 10 ms behind ---> Frozen --- level ---> commit
+//! Asking --- the peer is ready ---> Ready --- at most 10 ms behind --> Frozen -- level --> commit
 //!    \--- 2 s -----------------------/--- 2 s          writes are held    \--- 500 ms
 //!                                    \----------> abort: goes on in its term
 //! ```

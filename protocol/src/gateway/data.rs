@@ -10,7 +10,6 @@ use crate::event::Severity;
 use crate::gateway::Gateway;
 use crate::gateway::input::LinkId;
 use crate::gateway::output::{EventKind, Output};
-use crate::gateway::person::Asker;
 use crate::gateway::switchover::Committed;
 use crate::replication::receiver::Misfit;
 use crate::wire::peer::{Message, Refusal};
@@ -86,30 +85,15 @@ impl Gateway {
             | Message::Live { .. } => {
                 self.break_link(link, Refusal::Unexpected, "a message that does not fit the link");
             }
-            message @ (Message::Prepare { .. }
-            | Message::Prepared { .. }
-            | Message::Commit { .. }
-            | Message::Request { .. }
-            | Message::Reply { .. }) => {
-                self.hear();
-                self.role_message(link, message);
-            }
-            // Their use comes with merge; a peer that knows more may say them.
-            Message::OutOfSync { .. } | Message::Alone { .. } => self.hear(),
-        }
-    }
-
-    /// Words of a switchover, and of persons at the other node.
-    fn role_message(&mut self, link: LinkId, message: Message) {
-        match message {
             Message::Prepare { counter, .. } => self.prepare(link, counter),
             Message::Prepared { counter, reason } => self.heard_prepared(link, counter, reason),
             Message::Commit { counter, last, why, prepared_us, held_us } => {
                 self.heard_commit(link, Committed { counter, last, why, prepared_us, held_us });
             }
-            Message::Request { n, ask, seen } => self.person(Asker::There { link, n }, ask, seen),
+            Message::Request { n, ask, seen } => self.heard_request(link, n, ask, seen),
             Message::Reply { n, reply } => self.heard_reply(link, n, reply),
-            _ => {}
+            // Their use comes with merge; a peer that knows more may say them.
+            Message::OutOfSync { .. } | Message::Alone { .. } => self.hear(),
         }
     }
 

@@ -73,6 +73,18 @@ impl Gateway {
         self.reply(asker, reply);
     }
 
+    /// A person at the peer asks.
+    pub(super) fn heard_request(
+        &mut self,
+        link: LinkId,
+        n: u64,
+        ask: PersonAsk,
+        seen: Option<u64>,
+    ) {
+        self.hear();
+        self.person(Asker::There { link, n }, ask, seen);
+    }
+
     fn carry_out(&mut self, asker: Asker, ask: PersonAsk) {
         match ask {
             PersonAsk::Failover => {
@@ -149,6 +161,7 @@ impl Gateway {
 
     /// The active node has answered a forwarded request.
     pub(super) fn heard_reply(&mut self, link: LinkId, n: u64, reply: PersonReply) {
+        self.hear();
         let waiting = &mut self.forwarded.waiting;
         if let Some(at) = waiting.iter().position(|w| w.n == n && w.link == link) {
             let ticket = waiting.swap_remove(at).ticket;

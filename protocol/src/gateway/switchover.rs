@@ -153,6 +153,7 @@ impl Gateway {
 
     /// The peer is ready to take the level, or is not.
     pub(super) fn heard_prepared(&mut self, link: LinkId, counter: u64, reason: Option<String>) {
+        self.hear();
         let Some(giving) = &mut self.handover.giving else { return };
         if giving.link != link || giving.machine.counter() != counter {
             return;
@@ -249,7 +250,9 @@ impl Gateway {
 
     /// From here on this node is standby, whatever becomes of the commit.
     fn commit_switchover(&mut self) {
-        let Some(Giving { link, machine, why, asker }) = self.handover.giving.take() else { return };
+        let Some(Giving { link, machine, why, asker }) = self.handover.giving.take() else {
+            return;
+        };
         let (prepared, held) = machine.times(self.now);
         let (counter, last) = (machine.counter(), self.kept.position());
         self.step_down(&format!("handed over: {}", why.as_text()));
@@ -279,6 +282,7 @@ impl Gateway {
 
     /// The active node asks this standby to be ready: its term is stored before it says so.
     pub(super) fn prepare(&mut self, link: LinkId, counter: u64) {
+        self.hear();
         self.handover.offer = None;
         let transferring = self.link.as_ref().is_some_and(super::link::Link::transferring);
         let refusal = if !matches!(self.level, LevelState::Standby) {
@@ -315,6 +319,7 @@ impl Gateway {
     /// The level is this node's, if it is still what it said it was.
     pub(super) fn heard_commit(&mut self, link: LinkId, commit: Committed) {
         let Committed { counter, last, why, prepared_us, held_us } = commit;
+        self.hear();
         let offer = self.handover.offer.take();
         let offered = offer.is_some_and(|o| o.link == link && o.counter == counter);
         let refusal = if !offered || !matches!(self.level, LevelState::Standby) {

@@ -27,9 +27,7 @@ use crate::term::{Activation, Term};
 
 pub use data::{AloneItem, Chunk, LiveValue, SyncPlan};
 pub use hello::{Choice, Heartbeat, Hello, Stand};
-pub use verdict::{
-    Goodbye, PersonAsk, PersonReply, Refusal, SwitchReason, Verdict, VerdictReason,
-};
+pub use verdict::{Goodbye, PersonAsk, PersonReply, Refusal, SwitchReason, Verdict, VerdictReason};
 
 /// The version of these messages.
 pub const PROTOCOL_VERSION: u32 = 1;
