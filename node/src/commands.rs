@@ -11,6 +11,7 @@
 //! |---|---|
 //! | 0 | done |
 //! | 1 | the node refused, or something is not well |
+//! | 2 | `status` only: no node can be reached |
 //! | 64 | wrong arguments or options |
 //! | 65 | what was given has a mistake (a folder, a file) |
 //! | 69 | the node cannot be reached |
@@ -27,7 +28,11 @@ use crate::error::{EXIT_FAILURE, EXIT_USAGE};
 use crate::options::{Options, Sources};
 
 pub mod client;
+pub mod events;
+pub mod failover;
+pub mod pair;
 pub mod project;
+pub mod status;
 pub mod table;
 
 pub use client::Client;
@@ -119,6 +124,17 @@ impl Error {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Shows both nodes: exit code 0 all is well, 1 it is not, 2 no node can be reached.
+    Status(status::Args),
+    /// Makes the other node active, and says how long that took.
+    Failover(failover::Failover),
+    /// Brings the standby up to date from the start.
+    Resync(failover::Resync),
+    /// Shows the events of a node: its link, its level, its transfers.
+    Events(events::Args),
+    /// Joins nodes to a pair.
+    #[command(subcommand)]
+    Pair(pair::Command),
     /// Projects and shared settings: push, pull, watch, list.
     #[command(subcommand)]
     Project(project::Project),
@@ -143,6 +159,11 @@ pub fn run(command: Command) -> u8 {
 impl Command {
     async fn run(self) -> Result<u8> {
         match self {
+            Command::Status(args) => status::run(args).await,
+            Command::Failover(args) => failover::run(args).await,
+            Command::Resync(args) => failover::resync(args).await,
+            Command::Events(args) => events::run(args).await,
+            Command::Pair(command) => pair::run(command).await,
             Command::Project(project) => project.run().await,
         }
     }
@@ -169,13 +190,7 @@ impl Target {
     /// The options, the URL or the token file are wrong.
     pub fn client(&self) -> Result<Client> {
         let wrong = |e: crate::Error| Error::Usage(e.to_string());
-        let options = match &self.config {
-            Some(file) => {
-                let sources = Sources { file: Some(file.clone()), ..Sources::of_process() };
-                Some(Options::read(&sources).map_err(wrong)?)
-            }
-            None => None,
-        };
+        let options = self.options()?;
         let url = match (&self.node, &options) {
             (Some(url), _) => url.clone(),
             (None, Some(options)) => local_url(options)?,
@@ -200,6 +215,24 @@ impl Target {
             ),
         };
         Client::new(&url, token, hint)
+    }
+}
+
+impl Target {
+    /// The node's options, where its file is named.
+    fn options(&self) -> Result<Option<Options>> {
+        let Some(file) = &self.config else { return Ok(None) };
+        let sources = Sources { file: Some(file.clone()), ..Sources::of_process() };
+        Options::read(&sources).map(Some).map_err(|e| Error::Usage(e.to_string()))
+    }
+
+    /// The base URL of its peer as its options name it.
+    ///
+    /// # Errors
+    /// The options are wrong.
+    pub fn peer_url(&self) -> Result<Option<String>> {
+        let peer = self.options()?.and_then(|options| options.peer);
+        Ok(peer.map(|peer| format!("http://{peer}")))
     }
 }
 

@@ -14,11 +14,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tandem_protocol::event::{NodeEvent, Severity};
 use tandem_protocol::gateway::input::{Input, Request};
 use tandem_protocol::gateway::output::{Output, StoreWrite};
 use tandem_protocol::item::{Kind, Position, Update};
+use tandem_protocol::term::ActivationId;
 use tandem_protocol::time::{Instant, UnixMs};
 use tandem_protocol::wire::peer::{Message, SyncPlan};
 use tracing::Level as LogLevel;
@@ -57,6 +59,20 @@ struct Inner {
     there: [Option<Position>; 2],
     /// When a person last wished for a full transfer.
     wished: Option<Instant>,
+    /// The activation that acts, and since when it does.
+    active: Option<(ActivationId, Instant)>,
+}
+
+/// Where a kind stands on both nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stands {
+    /// The sequence of the newest update here.
+    pub here: u64,
+    /// The newest that the peer said it has received; none before it said so.
+    pub there: Option<u64>,
+    /// Own updates that the peer has not received.
+    pub pending: u64,
 }
 
 fn place(kind: Kind) -> usize {
@@ -72,6 +88,7 @@ impl Handle {
             here,
             there: [None; 2],
             wished: None,
+            active: None,
         };
         Handle { clock, inner: Arc::new(Mutex::new(inner)) }
     }
@@ -137,6 +154,12 @@ impl Handle {
                     }
                 }
             }
+            Output::Permit(permit) => {
+                let mut inner = self.lock();
+                if inner.active.is_none_or(|(activation, _)| activation != permit.activation) {
+                    inner.active = Some((permit.activation, now));
+                }
+            }
             Output::Reload { kind, .. } => self.lock().counts.reloaded(*kind),
             _ => {}
         }
@@ -180,9 +203,24 @@ impl Handle {
         self.lock().counts.all(self.clock.now())
     }
 
+    /// Where a kind stands.
+    pub fn stands(&self, kind: Kind) -> Stands {
+        let inner = self.lock();
+        Stands {
+            here: inner.here[place(kind)].sequence,
+            there: inner.there[place(kind)].map(|position| position.sequence),
+            pending: inner.counts.waiting(kind).0,
+        }
+    }
+
+    /// How long ago the newest activation of this node began; it may have ended since.
+    pub fn active_for(&self) -> Option<Duration> {
+        self.lock().active.map(|(_, since)| self.clock.now().since(since))
+    }
+
     /// The config updates' disk cache as it is now.
     pub fn cache_now(&self) -> CacheSample {
-        let (updates, bytes) = self.lock().counts.config_waiting();
+        let (updates, bytes) = self.lock().counts.waiting(Kind::Config);
         CacheSample { time: self.clock.wall(), updates, bytes }
     }
 

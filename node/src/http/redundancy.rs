@@ -6,11 +6,14 @@ use std::sync::atomic::Ordering;
 
 use http::StatusCode;
 use serde::Serialize;
+use tandem_protocol::item::Kind;
 use tandem_protocol::node::{Level, NodeId, Role, SyncState};
+use tandem_protocol::status::Status;
 
 use super::State;
 use super::reply::{self, Reply};
 use super::stand::Stand;
+use crate::recording::Stands;
 
 /// Where there is no time to tell.
 const NEVER: i64 = -1;
@@ -32,12 +35,48 @@ struct Overview {
 }
 
 pub(super) fn overview(state: &State) -> Reply {
+    reply::json(StatusCode::OK, &overview_of(state))
+}
+
+/// `/data/api/v1/redundancy/status`: the overview, and all else that a command shows of a node.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Whole {
+    #[serde(flatten)]
+    overview: Overview,
+    /// Milliseconds since this node became active; -1 where it is not.
+    active_for: i64,
+    config: Stands,
+    kept: Stands,
+    status: Status,
+}
+
+pub(super) fn status(state: &State) -> Reply {
+    let overview = overview_of(state);
+    let recording = &state.rooms.recording;
+    let stand = Stand::now(state);
+    let active_for = match (stand.level, recording.active_for()) {
+        (Level::Active, Some(since)) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        (_, Some(_) | None) => NEVER,
+    };
+    let status = Status {
+        // What is told follows the permit.
+        level: stand.level,
+        fenced: stand.fenced,
+        term: stand.term,
+        ..Status::clone(&state.rooms.driver.status())
+    };
+    let (config, kept) = (recording.stands(Kind::Config), recording.stands(Kind::Kept));
+    reply::json(StatusCode::OK, &Whole { overview, active_for, config, kept, status })
+}
+
+fn overview_of(state: &State) -> Overview {
     let status = state.rooms.driver.status();
     let now = state.rooms.driver.clock().now();
     let peer = status.peer.as_ref();
     let stand = Stand::now(state);
     let last_sync = state.last_sync.load(Ordering::Relaxed);
-    let overview = Overview {
+    Overview {
         role: status.role,
         project_state: sync_word(status.sync, status.role),
         activity_level: stand.level,
@@ -52,8 +91,7 @@ pub(super) fn overview(state: &State) -> Reply {
             0 => NEVER,
             at => i64::try_from(at).unwrap_or(i64::MAX),
         },
-    };
-    reply::json(StatusCode::OK, &overview)
+    }
 }
 
 /// The state of the replicated data as one of the words that tools know.

@@ -131,6 +131,7 @@ async fn redundancy(
     let query = query.as_deref();
     match path {
         "" => reads(&method).map(|()| redundancy::overview(state)),
+        "status" => reads(&method).map(|()| redundancy::status(state)),
         "config" if is_read(&method) => Ok(config::shown(state)),
         "config" if method == Method::PUT => {
             admin::allowed(state, request.headers())?;

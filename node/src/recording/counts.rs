@@ -252,9 +252,12 @@ impl Counts {
         self.of(kind).each(u64::MAX, |provider| provider.restart_required = false);
     }
 
-    /// Config updates that the peer has not received, and their bytes.
-    pub(super) fn config_waiting(&self) -> (u64, u64) {
-        let of = &self.config;
+    /// Updates that the peer has not received, and their bytes.
+    pub(super) fn waiting(&self, kind: Kind) -> (u64, u64) {
+        let of = match kind {
+            Kind::Config => &self.config,
+            Kind::Kept => &self.kept,
+        };
         let apart = u64::try_from(of.waiting.len()).unwrap_or(u64::MAX);
         (apart.saturating_add(of.older.updates), of.waiting_bytes)
     }

@@ -72,7 +72,7 @@ fn what_was_received_is_pulled_and_applied_and_not_queued() {
     // And the peer is the author again.
     counts.pulled(ms(500), UnixMs(5_400), Kind::Config, &[update(5, 12, &["project"])]);
     assert_eq!(of(&counts, ms(500), Kind::Config, "project").pending, 0);
-    assert_eq!(counts.config_waiting(), (0, 0));
+    assert_eq!(counts.waiting(Kind::Config), (0, 0));
 }
 
 #[test]
@@ -107,13 +107,13 @@ fn a_month_without_a_peer_takes_no_more_memory_than_a_day() {
     }
     assert!(counts.config.waiting.len() <= WAITING_MAX);
     let bytes = u64::try_from(update(1, 1, &["project"]).size()).expect("it fits");
-    assert_eq!(counts.config_waiting(), (most, most * bytes));
+    assert_eq!(counts.waiting(Kind::Config), (most, most * bytes));
     counts.receipt(ms(1), Kind::Config, 50);
-    assert_eq!(counts.config_waiting().0, most, "the oldest are released together");
+    assert_eq!(counts.waiting(Kind::Config).0, most, "the oldest are released together");
     counts.receipt(ms(1), Kind::Config, 100);
-    assert_eq!(counts.config_waiting().0, most - 100);
+    assert_eq!(counts.waiting(Kind::Config).0, most - 100);
     counts.receipt(ms(1), Kind::Config, most);
-    assert_eq!(counts.config_waiting(), (0, 0));
+    assert_eq!(counts.waiting(Kind::Config), (0, 0));
     assert_eq!(of(&counts, ms(1), Kind::Config, "project").pending, 0);
 }
 
@@ -123,7 +123,7 @@ fn an_independent_node_waits_for_nobody() {
     counts.stores(ms(1), StoreTicket(1), Kind::Config, &update(1, 1, &["project"]));
     let project = of(&counts, ms(1), Kind::Config, "project");
     assert_eq!((project.queued, project.pending), (1, 0));
-    assert_eq!(counts.config_waiting(), (0, 0));
+    assert_eq!(counts.waiting(Kind::Config), (0, 0));
 }
 
 #[test]
