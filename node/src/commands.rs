@@ -27,6 +27,7 @@ use crate::admin::{self, Token};
 use crate::error::{EXIT_FAILURE, EXIT_USAGE};
 use crate::options::{Options, Sources};
 
+pub mod archive;
 pub mod client;
 pub mod events;
 pub mod failover;
@@ -138,6 +139,9 @@ pub enum Command {
     /// Projects and shared settings: push, pull, watch, list.
     #[command(subcommand)]
     Project(project::Project),
+    /// What was put aside: list, show, apply.
+    #[command(subcommand)]
+    Archive(archive::Archive),
 }
 
 /// Runs a command to its end and returns the process's exit code.
@@ -165,6 +169,7 @@ impl Command {
             Command::Events(args) => events::run(args).await,
             Command::Pair(command) => pair::run(command).await,
             Command::Project(project) => project.run().await,
+            Command::Archive(archive) => archive.run().await,
         }
     }
 }

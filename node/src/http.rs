@@ -14,6 +14,7 @@
 mod actions;
 mod admin;
 mod alarms;
+mod archive;
 mod config;
 mod connection;
 mod front;
@@ -52,6 +53,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::admin::Token;
+use crate::archive::Archive;
 use crate::live::Live;
 use crate::{Shutdown, driver, events, logs, peer, recording, sessions, stopped};
 use metrics::Counters;
@@ -73,6 +75,8 @@ pub struct Options {
     pub limits: Limits,
     /// Who may change the node.
     pub admin: Token,
+    /// What was put aside.
+    pub archive: Archive,
 }
 
 /// How much is served at the same time, and for how long it may take.

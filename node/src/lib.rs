@@ -11,6 +11,7 @@
 //! ```
 
 pub mod admin;
+pub mod archive;
 pub mod clock;
 pub mod commands;
 pub mod driver;

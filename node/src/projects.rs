@@ -185,7 +185,7 @@ async fn push_once(folder: &Folder, driver: &driver::Handle) -> Result<usize, &'
 /// Cuts changes into requests of about [`PUSH_MAX_BYTES`]; a greater file goes alone. Settings go
 /// first: a page must not appear before its tags. A project's own file goes after its pages, and
 /// what is deleted goes last: every step in between works.
-fn batches(mut changes: Vec<Change>) -> Vec<Vec<Change>> {
+pub(crate) fn batches(mut changes: Vec<Change>) -> Vec<Vec<Change>> {
     changes.sort_by_key(|change| match &change.body {
         None => 3,
         Some(_) if change.key.provider == SETTINGS => 0,

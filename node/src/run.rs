@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::admin::Token;
+use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::driver::{self, Driver, Ended, Inbox, Published, Rooms, Senders};
 use crate::error::{Error, Result};
@@ -312,6 +313,7 @@ fn start_rooms(
         settings: options.shared.clone(),
         limits: http::Limits::of_process(),
         admin,
+        archive: Archive::new(&options.data_dir),
     };
     rooms.spawn(recording::run(recording.clone(), shutdown.clone()));
     let led_to = http::Rooms { driver, hub, live, peer, events, recording, logs };

@@ -33,7 +33,7 @@ const JOINED_MAX: usize = 4_096;
 /// The database's name in the data folder.
 const FILE: &str = "node.redb";
 /// The archive's name in the data folder.
-const ARCHIVE: &str = "archive";
+pub const ARCHIVE: &str = "archive";
 
 /// How the driver hands stores in.
 #[derive(Debug, Clone)]

@@ -81,7 +81,11 @@ fn closed(method: &Method, path: &str) -> Option<Route> {
         return Some(HIDDEN);
     }
     let redundancy = "/data/api/v1/redundancy";
-    if under("/data/api/v1/resources") || under(&format!("{redundancy}/gwaction")) {
+    if under("/data/api/v1/resources")
+        || under("/data/api/v1/archive")
+        || under(&format!("{redundancy}/gwaction"))
+        || under(&format!("{redundancy}/adopt"))
+    {
         return Some(ADMIN);
     }
     let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
@@ -175,6 +179,8 @@ mod tests {
             ("POST", "/data/api/v1/redundancy/gwaction/failover", forbidden),
             ("POST", "/data/api/v1/./redundancy%2Fgwaction/resync", forbidden),
             ("GET", "/data/api/v1/resources/tags", forbidden),
+            ("GET", "/data/api/v1/archive/config-1.cbor", forbidden),
+            ("POST", "/data/api/v1/redundancy/adopt", forbidden),
             ("PUT", "/data/api/v1/redundancy/config", forbidden),
             ("GET", "/data/api/v1/redundancy/config", None),
             ("GET", "/data/api/v1/redundancy", None),

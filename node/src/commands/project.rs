@@ -154,7 +154,7 @@ async fn list(asked: &List) -> Result<u8> {
 }
 
 /// A refusal of the backup, with the command that reaches the master.
-fn at_master(error: Error) -> Error {
+pub(super) fn at_master(error: Error) -> Error {
     let Error::Refused { status, word, reason, body } = error else { return error };
     if word != "not_master" {
         return Error::Refused { status, word, reason, body };

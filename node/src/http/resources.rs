@@ -30,8 +30,8 @@ use super::reply::{self, Failure, File, Keep, Reply};
 use super::router::decode;
 
 mod bulk;
-mod change;
-mod etag;
+pub(super) mod change;
+pub(super) mod etag;
 
 /// `resources`
 pub(super) async fn all(
@@ -156,6 +156,6 @@ fn later(a: Position, b: Position) -> Position {
     if b.sequence > a.sequence { b } else { a }
 }
 
-fn position(at: Position) -> serde_json::Value {
+pub(super) fn position(at: Position) -> serde_json::Value {
     json!({ "activation": format!("{:x}", at.activation.0), "sequence": at.sequence })
 }

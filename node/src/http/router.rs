@@ -13,8 +13,8 @@ use super::connection::Caller;
 use super::reply::{Failure, Reply};
 use super::slots::Class;
 use super::{
-    State, actions, admin, alarms, config, front, gwinfo, health, metrics, network, origin, pages,
-    recorded, redundancy, resources, sdk, session, stream, tags,
+    State, actions, admin, alarms, archive, config, front, gwinfo, health, metrics, network,
+    origin, pages, recorded, redundancy, resources, sdk, session, stream, tags,
 };
 
 /// A request's body, where its path says nothing else.
@@ -93,6 +93,7 @@ async fn data(
     }
     match path {
         "redundancy" => redundancy(state, "", request).await,
+        "archive" => archive::answer(state, "", request).await,
         "resources" => resources::all(state, &method, request).await,
         "tags" => reads(&method).and_then(|()| tags::list(state, request.headers())),
         "alarms" => reads(&method).and_then(|()| alarms::list(state, request.headers())),
@@ -102,6 +103,9 @@ async fn data(
             }
             if let Some(rest) = path.strip_prefix("resources/") {
                 return resources::below(state, rest, &method, request).await;
+            }
+            if let Some(rest) = path.strip_prefix("archive/") {
+                return archive::answer(state, rest, request).await;
             }
             if let Some(tag) = path.strip_prefix("tags/") {
                 let tag = decode(tag)?;

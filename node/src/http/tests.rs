@@ -1,5 +1,6 @@
 //! The router over loopback, with rooms whose rules are played by the test.
 
+mod archive;
 mod recorded;
 mod resources;
 mod upgrade;
@@ -24,6 +25,7 @@ use tokio::time::timeout;
 
 use super::{Limits, Options, Rooms, run};
 use crate::admin::Token;
+use crate::archive::Archive;
 use crate::driver::testing::{self, Stage, stage};
 use crate::event::LinkEvent;
 use crate::live::Live;
@@ -71,7 +73,7 @@ struct Node {
     events: events::Handle,
     recording: recording::Handle,
     _stop: watch::Sender<bool>,
-    _web: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Node {
@@ -101,6 +103,7 @@ impl Node {
             settings: tandem_protocol::settings::SharedSettings::default(),
             limits,
             admin: token.clone(),
+            archive: Archive::new(web.path()),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -115,7 +118,7 @@ impl Node {
             events,
             recording,
             _stop: stop,
-            _web: web,
+            data: web,
         }
     }
 

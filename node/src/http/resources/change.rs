@@ -28,9 +28,9 @@ const TRIES: usize = 4;
 
 /// One change and what must hold for it.
 #[derive(Debug, Clone)]
-pub(super) struct Guarded {
-    pub(super) change: Change,
-    pub(super) conditions: Conditions,
+pub(in crate::http) struct Guarded {
+    pub(in crate::http) change: Change,
+    pub(in crate::http) conditions: Conditions,
 }
 
 pub(super) async fn put(
@@ -68,8 +68,8 @@ pub(super) async fn delete(
 
 /// What was done.
 #[derive(Debug)]
-pub(super) struct Done {
-    pub(super) copies: u8,
+pub(in crate::http) struct Done {
+    pub(in crate::http) copies: u8,
     /// The items after it.
     pub(super) items: Items,
 }
@@ -93,7 +93,11 @@ impl Done {
 }
 
 /// Does all changes as one update, or none of them.
-pub(super) async fn make(state: &State, path: &str, guarded: &[Guarded]) -> Result<Done, Failure> {
+pub(in crate::http) async fn make(
+    state: &State,
+    path: &str,
+    guarded: &[Guarded],
+) -> Result<Done, Failure> {
     let mut overtaken = None;
     for _ in 0..TRIES {
         let items = state.rooms.driver.items(Kind::Config);
@@ -126,7 +130,7 @@ pub(super) async fn make(state: &State, path: &str, guarded: &[Guarded]) -> Resu
     }
 }
 
-async fn ask(state: &State, ask: Ask) -> Result<Answer, Failure> {
+pub(in crate::http) async fn ask(state: &State, ask: Ask) -> Result<Answer, Failure> {
     let asked = state.rooms.driver.request(ask);
     tokio::time::timeout(state.options.limits.answer, asked).await.map_err(|_| {
         let reason = "no answer yet: it may still be done; look before you try again";
@@ -182,7 +186,7 @@ fn refused(wrong: &Wrong) -> Failure {
     }
 }
 
-fn answered(state: &State, path: &str, answer: Answer) -> Failure {
+pub(in crate::http) fn answered(state: &State, path: &str, answer: Answer) -> Failure {
     let later = |error, reason: &str| {
         Failure::failed(StatusCode::SERVICE_UNAVAILABLE, error, reason)
             .with(RETRY_AFTER, HeaderValue::from_static("1"))
@@ -229,7 +233,7 @@ pub(super) fn master(state: &State) -> serde_json::Value {
 
 /// # Errors
 /// 409 that says where the master is.
-pub(super) fn must_be_master(state: &State, path: &str) -> Result<(), Failure> {
+pub(in crate::http) fn must_be_master(state: &State, path: &str) -> Result<(), Failure> {
     if is_master(state) { Ok(()) } else { Err(not_master(state, path)) }
 }
 

@@ -6,12 +6,12 @@ use tandem_protocol::item::Position;
 use tandem_protocol::term::ActivationId;
 
 /// The ETag of an item that was last changed by this update.
-pub(super) fn of(changed: Position) -> String {
+pub(in crate::http) fn of(changed: Position) -> String {
     format!("\"{}\"", bare(changed))
 }
 
 /// As [`of`], without quotes.
-pub(super) fn bare(changed: Position) -> String {
+pub(in crate::http) fn bare(changed: Position) -> String {
     format!("{:x}-{}", changed.activation.0, changed.sequence)
 }
 
@@ -25,7 +25,7 @@ fn read(tag: &str) -> Option<Position> {
 
 /// What must hold for a change to be made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Conditions {
+pub(in crate::http) struct Conditions {
     matches: Option<Tags>,
     none_matches: Option<Tags>,
 }
