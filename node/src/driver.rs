@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tandem_protocol::gateway::input::{Items, Request};
 use tandem_protocol::gateway::output::Answer;
-use tandem_protocol::item::{Kind, Update};
+use tandem_protocol::item::{ItemKey, Kind, Update};
 use tandem_protocol::limits::REQUESTS_WAITING_MAX;
 use tandem_protocol::node::Level;
 use tandem_protocol::settings::SharedSettings;
@@ -19,7 +19,7 @@ use tandem_protocol::wire::peer::Refusal;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::event::Asked;
+use crate::event::{Asked, Unapplied};
 use crate::permit::Gate;
 
 mod inbox;
@@ -67,13 +67,19 @@ pub struct LevelNow {
 #[derive(Debug, Clone)]
 pub struct Handle {
     requests: mpsc::Sender<Asked>,
+    reports: mpsc::Sender<Unapplied>,
     waiting: Arc<Semaphore>,
     published: Arc<Published>,
 }
 
 impl Handle {
-    pub(crate) fn new(requests: mpsc::Sender<Asked>, published: Arc<Published>) -> Handle {
-        Handle { requests, waiting: Arc::new(Semaphore::new(REQUESTS_WAITING_MAX)), published }
+    pub(crate) fn new(
+        requests: mpsc::Sender<Asked>,
+        reports: mpsc::Sender<Unapplied>,
+        published: Arc<Published>,
+    ) -> Handle {
+        let waiting = Arc::new(Semaphore::new(REQUESTS_WAITING_MAX));
+        Handle { requests, reports, waiting, published }
     }
 
     /// How often this node closed a connection of the link, by reason.
@@ -133,6 +139,14 @@ impl Handle {
     /// What becomes visible from now on. A receiver that lags reads [`Handle::items`] anew.
     pub fn shown(&self) -> broadcast::Receiver<Arc<Shown>> {
         self.published.shown.subscribe()
+    }
+
+    /// Tells the rules that an item which is in force cannot be applied by its room: a full
+    /// transfer follows. Reports that find no place are dropped: one of them says it for all.
+    pub fn unapplied(&self, key: ItemKey, reason: String) {
+        if self.reports.try_send(Unapplied { key, reason }).is_err() {
+            tracing::debug!("too many reports of items that cannot be applied");
+        }
     }
 
     /// The level and its changes.

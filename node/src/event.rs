@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tandem_protocol::gateway::input::{ActiveAnswer, LinkId, LookId, Request, Side, StoreTicket};
 use tandem_protocol::gateway::output::Answer;
+use tandem_protocol::item::ItemKey;
 use tandem_protocol::time::Instant;
 use tandem_protocol::wire::peer::{Message, Refusal};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -25,6 +26,8 @@ pub enum Event {
     },
     /// A room asks.
     Asked(Asked),
+    /// A room cannot apply an item that is in force.
+    Unapplied(Unapplied),
     /// A time that the rules asked for is due.
     Due,
     /// The process is asked to stop.
@@ -116,6 +119,15 @@ pub enum Purpose {
     DialedBulk(LinkId),
     /// A bulk connection that the peer dialed; it said this proof.
     JoinedBulk([u8; 32]),
+}
+
+/// An item that a room cannot apply.
+#[derive(Debug)]
+pub struct Unapplied {
+    /// Which item.
+    pub key: ItemKey,
+    /// Why, for people.
+    pub reason: String,
 }
 
 /// A request on its way.

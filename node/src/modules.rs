@@ -1,34 +1,103 @@
-//! Modules: what a gateway does beside serving sessions. Sources sample, watchers watch.
+//! Modules: what a gateway does beside serving sessions. This page is for their authors.
 //!
 //! ```text
-//!  level, permit, definitions -> run -> Module::enter(stage) -> sources (tasks) -> live values
-//!                                                            -> alarms -> driver -> kept state
+//!  level, settings, definitions -> Room -> Module::enter(Now)   sources (tasks) -> Context::publish
+//!  config items                 -> Room -> Module::configure    an error is reported with its item
+//!  Module::difference, execute  -> Room -> journal => the other node's Module::apply, execute
+//!  Records                      <-> driver                      replicates without further code
 //! ```
 //!
-//! A module knows the stage of its node: cold it starts no sources, warm it may subscribe and
-//! compute, active it acts. On activation its sources must be started within 5 ms, and each gives
-//! its first value at once. Every effect looks at the permit first, so that a source of a thawed
-//! node publishes nothing. Modules do not know sessions.
+//! A module is a type that implements [`Module`] and holds the [`Context`] which [`Room::context`]
+//! made for its name. Two rules keep a pair a pair:
+//!
+//! 1. **What has an effect outside asks first.** [`Context::publish`], [`Records`] and
+//!    [`Context::execute`] do it by themselves; before any other effect (a message, a write to a
+//!    machine) look at [`Context::allows`], right before it, each time. A node that was stopped and
+//!    goes on finds it closed before anybody has told it.
+//! 2. **What must outlive a node goes through the context.** What a module keeps for itself is gone
+//!    with its process.
+//!
+//! | the module needs | it uses |
+//! |---|---|
+//! | the activity level, the history level, tags and alarms, and their changes | [`Module::enter`] |
+//! | its own config (items of the provider with its name) | [`Module::configure`] |
+//! | records that are on both nodes: state, or config on the master | [`Records`] |
+//! | state that is not in records | [`Module::snapshot`], [`difference`](Module::difference), [`apply`](Module::apply) |
+//! | to do something here and, when it went well, there | [`Context::execute`], [`Module::execute`] |
+//! | values | [`Context::publish`], [`Context::current`], [`Context::follow`] |
+//!
+//! A small one, whole: it counts its runs in a record that the other node has too.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tandem_node::modules::{Context, Module, Now, Records, Stage};
+//!
+//! struct Runs {
+//!     context: Context,
+//!     begun: Option<Stage>,
+//! }
+//!
+//! impl Module for Runs {
+//!     fn name(&self) -> &'static str {
+//!         "runs"
+//!     }
+//!
+//!     fn enter(&mut self, now: &Now) {
+//!         let Stage::Active { .. } = now.stage else { return };
+//!         if self.begun.replace(now.stage) == Some(now.stage) {
+//!             return; // Something else changed.
+//!         }
+//!         let records: Records<u64> = self.context.records();
+//!         tokio::spawn(async move {
+//!             let runs = records.get("runs").unwrap_or(0) + 1;
+//!             match records.put("runs", &runs).await {
+//!                 Ok(copies) => println!("run {runs} is kept on {copies} nodes"),
+//!                 Err(failure) => println!("not kept: {failure}"),
+//!             }
+//!         });
+//!     }
+//! }
+//! ```
+//!
+//! **Stages.** Cold: start no sources. Warm: subscribe and compute, so that the first value after a
+//! takeover is there at once; the gate is closed, so nothing leaves. Active: act. A level without a
+//! permit is Cold. [`Module::enter`] returns at once (5 ms); what takes time is a task.
+//!
+//! **The built-in parts.** `simulator`, `host`, `alarms` and `notifier` are modules and have no
+//! other way in. Tags that operators write, sessions, outcomes and the event log are no modules:
+//! an operation, its outcome and its event are one update that is decided inside the gateway's door
+//! (`protocol::runtime`), and rooms ask for it as `Request`s. A module reads them as records
+//! ([`Context::view`]) and moves alarms by [`Context::move_alarm`].
 
 use std::sync::Arc;
 
-use tandem_protocol::item::{ItemKey, Kind};
+use bytes::Bytes;
 use tandem_protocol::node::Level;
-use tandem_protocol::runtime::{Definitions, definitions::settings_key};
+use tandem_protocol::runtime::Definitions;
+use tandem_protocol::settings::HistoryLevel;
 use tandem_protocol::term::ActivationId;
-use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
-use crate::driver::{self, LevelNow, Shown};
-use crate::live::Live;
-use crate::{Shutdown, stopped};
+use crate::driver::LevelNow;
 
 mod alarms;
+mod config;
+mod context;
+mod follower;
 mod host;
+mod journal;
+mod notifier;
+mod records;
+mod room;
 mod simulator;
 
 pub use alarms::Alarms;
+pub use context::{Context, Failure};
+pub(crate) use follower::Follower;
 pub use host::Host;
+pub use notifier::Notifier;
+pub use records::{Changes, RecordChange, Records, View};
+pub use room::Room;
 pub use simulator::Simulator;
 
 /// What a module may do.
@@ -54,131 +123,94 @@ impl Stage {
             (Level::Active | Level::Cold | Level::Undecided, ..) => Stage::Cold,
         }
     }
+
+    /// Whether the module may act, as far as the permit still stands.
+    pub fn is_active(self) -> bool {
+        matches!(self, Stage::Active { .. })
+    }
 }
 
-/// What a module works with.
-#[derive(Debug, Clone)]
-pub struct Context {
-    /// Requests, items, the permit, the clock.
-    pub driver: driver::Handle,
-    /// Where sources publish.
-    pub live: Live,
+/// What is in force for modules.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Now {
+    /// What a module may do.
+    pub stage: Stage,
+    /// What the backup does with history rows.
+    pub history: HistoryLevel,
+    /// The tags, the alarms and the pipelines.
+    pub definitions: Arc<Definitions>,
 }
 
-/// A gateway module.
+/// State that comes from the other node, or from before a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State<'a> {
+    /// All of it: replaces what the module has.
+    Snapshot(&'a [u8]),
+    /// What one [`Module::difference`] told.
+    Difference(&'a [u8]),
+}
+
+/// A gateway module. All calls come from one task, one after the other.
 pub trait Module: Send + 'static {
-    /// Its name, for logs.
+    /// Its name: of its config provider, of its records, in logs. Of `[a-z_]`.
     fn name(&self) -> &'static str;
 
-    /// The stage or the definitions changed: stop what may not run any more, start what may.
-    /// It returns at once (within 5 ms); sources are tasks of the module.
-    fn enter(&mut self, stage: Stage, definitions: &Arc<Definitions>);
+    /// The stage, the history level or the definitions changed: stop what may not run any more,
+    /// start what may. It returns at once (within 5 ms); sources are tasks of the module.
+    fn enter(&mut self, now: &Now);
+
+    /// A config item of the module's provider is new, changed, or gone (`None`). Called on both
+    /// nodes, at the start for each item that is there, and again after a failure when the config
+    /// was transferred anew.
+    ///
+    /// # Errors
+    /// Why it cannot be applied: reported with the item, and the config is transferred in full.
+    fn configure(&mut self, key: &str, body: Option<&Bytes>) -> Result<(), String> {
+        let _ = (key, body);
+        Ok(())
+    }
+
+    /// All of the module's state that is not in records; `None`: it has none. Without it a full
+    /// transfer cannot bring the state back, and operations alone are run again.
+    fn snapshot(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// What changed since the last call of this or of [`Module::snapshot`], without what
+    /// [`Module::execute`] did; `None`: nothing. Asked of the active node several times a second.
+    fn difference(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Takes state that another [`Module::snapshot`] or [`Module::difference`] told.
+    ///
+    /// # Errors
+    /// Why it cannot be applied: leads to a full transfer.
+    fn apply(&mut self, state: State<'_>) -> Result<(), String> {
+        let _ = state;
+        Err("this module takes no state".to_owned())
+    }
+
+    /// Does an operation: on the active node when it is asked for, then on the other. After a
+    /// restart, operations since the last snapshot are done again, in their order.
+    ///
+    /// # Errors
+    /// Why it was not done. On the active node: nothing is sent. On the other: leads to a full
+    /// transfer.
+    fn execute(&mut self, operation: &[u8]) -> Result<(), String> {
+        let _ = operation;
+        Err("this module takes no operations".to_owned())
+    }
 }
 
 /// The built-in modules.
-pub fn built_in(context: &Context) -> Vec<Box<dyn Module>> {
+pub fn built_in(room: &Room) -> Vec<Box<dyn Module>> {
     vec![
-        Box::new(Simulator::new(context.clone())),
-        Box::new(Host::new(context.clone())),
-        Box::new(Alarms::new(context.clone())),
+        Box::new(Simulator::new(room.context("simulator"))),
+        Box::new(Host::new(room.context("host"))),
+        Box::new(Alarms::new(room.context("alarms"))),
+        Box::new(Notifier::new(room.context("notifier"))),
     ]
-}
-
-/// Runs modules until `shutdown`: each is told of every change of the stage or the definitions.
-pub async fn run(context: Context, mut modules: Vec<Box<dyn Module>>, mut shutdown: Shutdown) {
-    let mut levels = context.driver.levels();
-    let mut follower = Follower::new(&context.driver);
-    loop {
-        let stage = Stage::of(&levels.borrow_and_update());
-        let definitions = Arc::clone(&follower.definitions);
-        let begun = context.driver.clock().now();
-        for module in &mut modules {
-            module.enter(stage, &definitions);
-        }
-        let took = context.driver.clock().now().since(begun);
-        tracing::debug!(?stage, took_us = took.as_micros(), "modules told");
-        if !next_change(stage, &mut levels, &mut follower, &mut shutdown).await {
-            break;
-        }
-        context.live.retain(|path| follower.definitions.tags.contains_key(path));
-    }
-    for module in &mut modules {
-        module.enter(Stage::Cold, &follower.definitions);
-    }
-}
-
-/// Waits until the stage or the definitions differ; false: the node stops.
-async fn next_change(
-    stage: Stage,
-    levels: &mut watch::Receiver<LevelNow>,
-    follower: &mut Follower,
-    shutdown: &mut Shutdown,
-) -> bool {
-    loop {
-        tokio::select! {
-            biased;
-            () = stopped(shutdown) => return false,
-            changed = levels.changed() => match changed {
-                Ok(()) if Stage::of(&levels.borrow_and_update()) != stage => return true,
-                Ok(()) => {}
-                Err(_) => return false,
-            },
-            changed = follower.changed() => return changed,
-        }
-    }
-}
-
-/// Keeps the definitions that are in force.
-#[derive(Debug)]
-pub(crate) struct Follower {
-    pub(crate) definitions: Arc<Definitions>,
-    driver: driver::Handle,
-    shown: broadcast::Receiver<Arc<Shown>>,
-}
-
-impl Follower {
-    pub(crate) fn new(driver: &driver::Handle) -> Follower {
-        // Subscribed before the items are read: a change in between is read twice, not missed.
-        let shown = driver.shown();
-        Follower { definitions: read(driver), driver: driver.clone(), shown }
-    }
-
-    /// Waits for other definitions; false: the driver is gone.
-    pub(crate) async fn changed(&mut self) -> bool {
-        loop {
-            let look = match self.shown.recv().await {
-                Ok(shown) => concerns_definitions(&shown, &settings_key()),
-                Err(broadcast::error::RecvError::Lagged(_)) => true,
-                Err(broadcast::error::RecvError::Closed) => return false,
-            };
-            if look {
-                let definitions = read(&self.driver);
-                if definitions != self.definitions {
-                    self.definitions = definitions;
-                    return true;
-                }
-            }
-        }
-    }
-}
-
-fn read(driver: &driver::Handle) -> Arc<Definitions> {
-    let definitions = Definitions::read(&driver.items(Kind::Config));
-    for problem in &definitions.problems {
-        tracing::info!(problem, "a definition is left out");
-    }
-    Arc::new(definitions)
-}
-
-/// Whether what became visible may change the definitions.
-pub(crate) fn concerns_definitions(shown: &Shown, settings: &ItemKey) -> bool {
-    match shown {
-        Shown::Reload { kind } => *kind == Kind::Config,
-        Shown::Updates { kind: Kind::Config, updates } => {
-            updates.iter().flat_map(|update| &update.changes).any(|change| change.key == *settings)
-        }
-        Shown::Updates { kind: Kind::Kept, .. } => false,
-    }
 }
 
 /// Tasks of a module: they end when it is dropped.

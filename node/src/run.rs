@@ -149,7 +149,7 @@ impl Core {
         let given = gateway_options(options, address)?;
         let gateway = Gateway::new(clock.now(), clock.wall(), given, loaded);
         let published = Arc::new(Published::new(clock, gateway.status(), config, kept));
-        let handle = driver::Handle::new(senders.requests, Arc::clone(&published));
+        let handle = driver::Handle::new(senders.requests, senders.reports, Arc::clone(&published));
         let peer = peer::Handle::new(clock, senders.links, runtime.handle().clone());
         let around = peer::Around { peer: options.peer.clone(), live: live.clone() };
         let links = peer.links(around, handle.levels());
@@ -293,9 +293,9 @@ fn start_rooms(
     let mut rooms = JoinSet::new();
     let hub = sessions::new(driver.clone(), live.clone(), sessions::Options::default());
     rooms.spawn(sessions::run(hub.clone(), shutdown.clone()));
-    let context = modules::Context { driver: driver.clone(), live: live.clone() };
-    let built_in = modules::built_in(&context);
-    rooms.spawn(modules::run(context, built_in, shutdown.clone()));
+    let room = modules::Room::new(driver.clone(), live.clone());
+    let built_in = modules::built_in(&room);
+    rooms.spawn(room.run(built_in, shutdown.clone()));
     if let Some(folder) = folder {
         let (driver, mut shutdown) = (driver.clone(), shutdown.clone());
         // No room: it ends when the store holds what the folder holds.

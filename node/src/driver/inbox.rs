@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::event::{Asked, Event, LinkEvent};
+use crate::event::{Asked, Event, LinkEvent, Unapplied};
 
 /// Messages of the link that wait; a full queue lets the reader of the connection wait.
 const LINK_QUEUE: usize = 1024;
@@ -10,6 +10,9 @@ const LINK_QUEUE: usize = 1024;
 const STORED_QUEUE: usize = 4096;
 /// Requests that wait for the driver's next turn.
 const REQUEST_QUEUE: usize = 8192;
+
+/// Items that cannot be applied, waiting to be told: the first of them brings a full transfer.
+const REPORT_QUEUE: usize = 64;
 
 /// The rooms' ends of the queues.
 #[derive(Debug, Clone)]
@@ -20,6 +23,8 @@ pub struct Senders {
     pub stored: mpsc::Sender<Event>,
     /// For the handle.
     pub requests: mpsc::Sender<Asked>,
+    /// For the handle.
+    pub reports: mpsc::Sender<Unapplied>,
     /// For whoever stops the node.
     pub stop: mpsc::Sender<()>,
 }
@@ -30,6 +35,7 @@ pub struct Inbox {
     links: mpsc::Receiver<LinkEvent>,
     stored: mpsc::Receiver<Event>,
     requests: mpsc::Receiver<Asked>,
+    reports: mpsc::Receiver<Unapplied>,
     stop: mpsc::Receiver<()>,
 }
 
@@ -39,10 +45,16 @@ impl Inbox {
         let (links, links_in) = mpsc::channel(LINK_QUEUE);
         let (stored, stored_in) = mpsc::channel(STORED_QUEUE);
         let (requests, requests_in) = mpsc::channel(REQUEST_QUEUE);
+        let (reports, reports_in) = mpsc::channel(REPORT_QUEUE);
         let (stop, stop_in) = mpsc::channel(1);
-        let inbox =
-            Inbox { links: links_in, stored: stored_in, requests: requests_in, stop: stop_in };
-        (Senders { links, stored, requests, stop }, inbox)
+        let inbox = Inbox {
+            links: links_in,
+            stored: stored_in,
+            requests: requests_in,
+            reports: reports_in,
+            stop: stop_in,
+        };
+        (Senders { links, stored, requests, reports, stop }, inbox)
     }
 
     /// The next event, the link's first.
@@ -53,6 +65,7 @@ impl Inbox {
                 Some(event) = self.links.recv() => return Event::Link(event),
                 Some(event) = self.stored.recv() => return event,
                 Some(()) = self.stop.recv() => return Event::Stop,
+                Some(report) = self.reports.recv() => return Event::Unapplied(report),
                 Some(asked) = self.requests.recv() => return Event::Asked(asked),
                 else => std::future::pending::<()>().await,
             }

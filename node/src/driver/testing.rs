@@ -7,6 +7,7 @@ use tandem_protocol::gateway::input::Items;
 use tandem_protocol::gateway::output::Permit;
 use tandem_protocol::item::{Kind, Update};
 use tandem_protocol::node::{BootId, Level, Role, SyncState};
+use tandem_protocol::settings::SharedSettings;
 use tandem_protocol::status::Status;
 use tandem_protocol::term::{ActivationId, Term};
 use tokio::sync::mpsc;
@@ -14,12 +15,14 @@ use tokio::sync::mpsc;
 use super::Handle;
 use super::publish::Published;
 use crate::clock::Clock;
-use crate::event::Asked;
+use crate::event::{Asked, Unapplied};
 
 /// The test's end.
 pub(crate) struct Stage {
     /// What rooms ask.
     pub(crate) requests: mpsc::Receiver<Asked>,
+    /// What rooms cannot apply.
+    pub(crate) reports: mpsc::Receiver<Unapplied>,
     published: Arc<Published>,
 }
 
@@ -27,7 +30,9 @@ pub(crate) struct Stage {
 pub(crate) fn stage(status: Status, config: Items, kept: Items) -> (Handle, Stage) {
     let published = Arc::new(Published::new(Clock::start(), status, config, kept));
     let (requests, asked) = mpsc::channel(64);
-    (Handle::new(requests, Arc::clone(&published)), Stage { requests: asked, published })
+    let (reports, reported) = mpsc::channel(64);
+    let handle = Handle::new(requests, reports, Arc::clone(&published));
+    (handle, Stage { requests: asked, reports: reported, published })
 }
 
 impl Stage {
@@ -46,6 +51,11 @@ impl Stage {
     /// Shows updates, and the items after them.
     pub(crate) fn show(&self, kind: Kind, updates: Vec<Update>, items: Items) {
         self.published.show(kind, updates, items);
+    }
+
+    /// Puts shared settings in force.
+    pub(crate) fn settings(&self, settings: &SharedSettings) {
+        self.published.settings(settings);
     }
 
     /// Publishes a status.

@@ -53,7 +53,7 @@ fn start(folder: &Path) -> Running {
     let (config, kept) = (loaded.config.items.clone(), loaded.kept.items.clone());
     let gateway = Gateway::new(clock.now(), clock.wall(), options, loaded);
     let published = Arc::new(Published::new(clock, gateway.status(), config, kept));
-    let handle = Handle::new(senders.requests, Arc::clone(&published));
+    let handle = Handle::new(senders.requests, senders.reports, Arc::clone(&published));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let around = peer::Around { peer: None, live: Live::new() };

@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use super::Inbox;
 use super::publish::Published;
 use crate::clock::Clock;
-use crate::event::{Asked, Event, LinkEvent, LinkWhat, Opened, Purpose};
+use crate::event::{Asked, Event, LinkEvent, LinkWhat, Opened, Purpose, Unapplied};
 use crate::events;
 use crate::peer::Links;
 use crate::{recording, store};
@@ -164,6 +164,9 @@ impl Driver {
             }
             Event::Stored { at, ticket, ok } => self.input(at, Input::Stored { ticket, ok }),
             Event::Asked(asked) => self.asked(asked),
+            Event::Unapplied(Unapplied { key, reason }) => {
+                self.input(self.clock.now(), Input::Unapplied { key, reason });
+            }
             Event::Due => {}
             Event::Stop => self.input(self.clock.now(), Input::Stop),
         }

@@ -1,45 +1,49 @@
-//! Alarms: watches values against limits and says when one is exceeded, or no longer.
+//! Alarms: watches values against limits and says when one is exceeded, or no longer; ends shelves
+//! whose time is over.
 //!
-//! Whether an alarm is raised is kept state: this module asks the driver to change it and looks
-//! again when it has its answer, so at most one request an alarm is on its way, and a value that
-//! moved meanwhile is not forgotten. After a takeover it goes on from the kept state.
+//! Whether an alarm is raised is kept state: this module asks for it to be moved and looks again
+//! when it has its answer, so at most one request an alarm is on its way, and a value that moved
+//! meanwhile is not forgotten. After a takeover it goes on from the kept state. A warm standby
+//! watches too and knows in the moment of its activation what has to be moved.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tandem_protocol::alarm::AlarmDefinition;
-use tandem_protocol::gateway::input::Request;
-use tandem_protocol::gateway::output::Answer;
+use tandem_protocol::alarm::{AlarmDefinition, AlarmState};
 use tandem_protocol::item::Kind;
-use tandem_protocol::runtime::{Definitions, records};
+use tandem_protocol::runtime::Definitions;
+use tandem_protocol::runtime::records::TagRecord;
 use tandem_protocol::tag::{Quality, Sample, TagPath};
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::{Context, Module, Sources, Stage};
-use crate::driver::Shown;
-use crate::live::{self, Subscriber};
+use super::{Changes, Context, Failure, Module, Now, RecordChange, Sources, Stage, View};
+use crate::live::Subscriber;
 
 /// All alarms are looked at again this often: what was refused, or answered while the node was
-/// fenced, is asked again.
+/// fenced, is asked again, and a shelf ends this late at most.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Alarms that have to be moved and wait for the permit: as many as a gateway may define.
+const DUE_MAX: usize = 10_000;
 
 /// Watches limits.
 #[derive(Debug)]
 pub struct Alarms {
     context: Context,
-    running: Option<(Stage, Arc<Definitions>)>,
+    running: Option<Arc<Definitions>>,
+    stage: watch::Sender<Stage>,
     sources: Sources,
 }
 
 impl Alarms {
     /// Watches nothing yet.
     pub fn new(context: Context) -> Alarms {
-        Alarms { context, running: None, sources: Sources::default() }
+        let stage = watch::Sender::new(Stage::Cold);
+        Alarms { context, running: None, stage, sources: Sources::default() }
     }
 }
 
@@ -48,50 +52,62 @@ impl Module for Alarms {
         "alarms"
     }
 
-    fn enter(&mut self, stage: Stage, definitions: &Arc<Definitions>) {
-        let Stage::Active { .. } = stage else {
+    fn enter(&mut self, now: &Now) {
+        if now.stage == Stage::Cold {
             self.sources.stop();
             self.running = None;
             return;
-        };
-        let same =
-            |(at, with): &(Stage, Arc<Definitions>)| *at == stage && Arc::ptr_eq(with, definitions);
-        if self.running.as_ref().is_some_and(same) {
-            return;
         }
-        self.sources.stop();
-        self.running = Some((stage, Arc::clone(definitions)));
-        if !definitions.alarms.is_empty() {
-            let watcher = Watcher::new(self.context.clone(), Arc::clone(definitions));
-            self.sources.start(watcher.run());
+        let watches = |with: &Arc<Definitions>| Arc::ptr_eq(with, &now.definitions);
+        if !self.running.as_ref().is_some_and(watches) {
+            self.sources.stop();
+            self.running = Some(Arc::clone(&now.definitions));
+            if !now.definitions.alarms.is_empty() {
+                let stage = self.stage.subscribe();
+                let definitions = Arc::clone(&now.definitions);
+                self.sources.start(Watcher::new(self.context.clone(), definitions, stage).run());
+            }
         }
+        self.stage.send_if_modified(|at| std::mem::replace(at, now.stage) != now.stage);
     }
 }
 
-type Moved = (String, Answer);
+/// What was asked, and its answer.
+type Asked = (String, Result<u8, Failure>);
 
 struct Watcher {
     context: Context,
     definitions: Arc<Definitions>,
     by_tag: BTreeMap<TagPath, Vec<String>>,
+    stage: watch::Receiver<Stage>,
+    states: View<AlarmState>,
     values: Subscriber,
-    shown: broadcast::Receiver<Arc<Shown>>,
+    written: Changes<TagRecord>,
+    /// Alarms whose limit says something else than their state, without a permit to say so.
+    due: BTreeSet<String>,
     asked: HashMap<String, bool>,
-    answers: FuturesUnordered<BoxFuture<'static, Moved>>,
+    answers: FuturesUnordered<BoxFuture<'static, Asked>>,
 }
 
 impl Watcher {
-    fn new(context: Context, definitions: Arc<Definitions>) -> Watcher {
+    fn new(
+        context: Context,
+        definitions: Arc<Definitions>,
+        stage: watch::Receiver<Stage>,
+    ) -> Watcher {
         let mut by_tag: BTreeMap<TagPath, Vec<String>> = BTreeMap::new();
         for alarm in definitions.alarms.values() {
             by_tag.entry(alarm.tag.clone()).or_default().push(alarm.name.clone());
         }
         Watcher {
-            values: context.live.subscribe_to(by_tag.keys()),
-            shown: context.driver.shown(),
+            values: context.follow(by_tag.keys()),
+            written: context.view(Kind::Kept, "tags").subscribe(),
+            states: context.view(Kind::Kept, "alarms"),
             context,
             definitions,
             by_tag,
+            stage,
+            due: BTreeSet::new(),
             asked: HashMap::new(),
             answers: FuturesUnordered::new(),
         }
@@ -107,26 +123,36 @@ impl Watcher {
                         self.look(&path, &sample);
                     }
                 }
-                shown = self.shown.recv() => match shown {
-                    Ok(shown) => self.look_at_written(&shown),
-                    Err(broadcast::error::RecvError::Lagged(_)) => self.look_at_all(),
-                    Err(broadcast::error::RecvError::Closed) => return,
+                written = self.written.next() => match written {
+                    Some(RecordChange::Put { key, .. } | RecordChange::Deleted { key }) => {
+                        if let Ok(path) = key.parse::<TagPath>() {
+                            self.look_at(&path);
+                        }
+                    }
+                    Some(RecordChange::Reloaded) => self.look_at_all(),
+                    None => return,
                 },
                 Some((alarm, answer)) = self.answers.next() => self.answered(&alarm, &answer),
-                _ = again.tick() => self.look_at_all(),
+                changed = self.stage.changed() => match changed {
+                    Ok(()) => self.look_at_due(),
+                    Err(_) => return,
+                },
+                _ = again.tick() => {
+                    self.look_at_all();
+                    self.end_shelves();
+                }
             }
         }
     }
 
-    fn look_at_written(&mut self, shown: &Shown) {
-        let Shown::Updates { kind: Kind::Kept, updates } = shown else { return };
-        for change in updates.iter().flat_map(|update| &update.changes) {
-            if change.key.provider == "tags"
-                && let Ok(path) = change.key.key.parse::<TagPath>()
-                && self.by_tag.contains_key(&path)
-            {
-                self.look_at(&path);
-            }
+    /// The permit may be there: what is known to be due goes first.
+    fn look_at_due(&mut self) {
+        let due = std::mem::take(&mut self.due);
+        tracing::debug!(due = due.len(), "alarms that waited for the permit");
+        let alarms = due.iter().filter_map(|name| self.definitions.alarms.get(name));
+        let paths: BTreeSet<TagPath> = alarms.map(|alarm| alarm.tag.clone()).collect();
+        for path in paths {
+            self.look_at(&path);
         }
     }
 
@@ -138,8 +164,9 @@ impl Watcher {
     }
 
     fn look_at(&mut self, path: &TagPath) {
-        let kept = self.context.driver.items(Kind::Kept);
-        if let Some(sample) = live::current(&self.definitions, &kept, &self.context.live, path) {
+        if self.by_tag.contains_key(path)
+            && let Some(sample) = self.context.current(&self.definitions, path)
+        {
             self.look(path, &sample);
         }
     }
@@ -149,34 +176,56 @@ impl Watcher {
             return;
         };
         let Some(names) = self.by_tag.get(path) else { return };
-        // Read once for all alarms of the tag; the map is shared.
-        let kept = self.context.driver.items(Kind::Kept);
+        let allowed = self.context.allows().is_some();
         for name in names {
             let Some(definition) = self.definitions.alarms.get(name) else { continue };
-            let state = records::alarm(&self.definitions, &kept, name);
-            let raised = state.is_some_and(|state| state.raised);
+            let raised = self.states.get(name).is_some_and(|state| state.raised);
             let exceeded = exceeded(definition, raised, value);
             if exceeded == raised || self.asked.contains_key(name) {
+                self.due.remove(name);
                 continue;
             }
-            if !self.context.driver.gate().is_open() {
-                return;
+            if !allowed {
+                if self.due.len() < DUE_MAX {
+                    self.due.insert(name.clone());
+                }
+                continue;
             }
+            self.due.remove(name);
             self.asked.insert(name.clone(), exceeded);
-            let (driver, alarm) = (self.context.driver.clone(), name.clone());
+            let (context, alarm) = (self.context.clone(), name.clone());
             self.answers.push(Box::pin(async move {
-                let request = Request::AlarmMoved { alarm: alarm.clone(), raised: exceeded };
-                let answer = driver.request(request).await;
+                let answer = context.move_alarm(&alarm, exceeded).await;
                 (alarm, answer)
             }));
         }
     }
 
-    fn answered(&mut self, alarm: &str, answer: &Answer) {
+    fn end_shelves(&mut self) {
+        let wall = self.context.wall();
+        if self.context.allows().is_none() {
+            return;
+        }
+        for (name, state) in self.states.list() {
+            let over = state.shelved.is_some() && !state.is_shelved(wall);
+            let known = self.definitions.alarms.contains_key(&name);
+            if !over || !known || self.asked.contains_key(&name) {
+                continue;
+            }
+            self.asked.insert(name.clone(), state.raised);
+            let context = self.context.clone();
+            self.answers.push(Box::pin(async move {
+                let answer = context.end_shelf(&name).await;
+                (name, answer)
+            }));
+        }
+    }
+
+    fn answered(&mut self, alarm: &str, answer: &Result<u8, Failure>) {
         let asked = self.asked.remove(alarm);
         tracing::debug!(alarm, ?asked, ?answer, "alarm moved");
         // What was refused is asked again by the next value or the next look at all.
-        if matches!(answer, Answer::Done { .. })
+        if answer.is_ok()
             && let Some(path) = self.definitions.alarms.get(alarm).map(|a| a.tag.clone())
         {
             self.look_at(&path);

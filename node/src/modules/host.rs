@@ -1,17 +1,20 @@
 //! The machine that this node runs on: processor, memory, disk, network.
 //!
 //! The probe may block, so it runs beside the runtime. The processor's share needs two looks at
-//! least 200 ms apart; everything else has a value at once.
+//! least 200 ms apart; everything else has a value at once. A warm standby looks all the time, so
+//! that everything has a value in the moment it takes the level.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sysinfo::{Disks, MINIMUM_CPU_UPDATE_INTERVAL, Networks, System};
 use tandem_protocol::runtime::Definitions;
 use tandem_protocol::tag::{Quality, Sample, TagKind, TagPath, TagValue};
+use tandem_protocol::time::UnixMs;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Context, Module, Sources, Stage};
+use super::{Context, Module, Now, Sources, Stage};
 
 /// How often the machine is looked at.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -20,14 +23,49 @@ const PERIOD: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Host {
     context: Context,
-    running: Option<(Stage, Vec<(TagPath, String)>)>,
+    running: Option<(Stage, Tags)>,
+    newest: Arc<Newest>,
     sources: Sources,
+}
+
+type Tags = Vec<(TagPath, String)>;
+
+/// What the last look saw, and when.
+#[derive(Debug, Default)]
+struct Newest {
+    seen: Mutex<Option<(Seen, UnixMs)>>,
+    /// Looks since the start of the source.
+    looks: AtomicU64,
+}
+
+impl Newest {
+    fn put(&self, seen: Seen, at: UnixMs) {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((seen, at));
+    }
+
+    fn get(&self) -> Option<(Seen, UnixMs)> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Host {
     /// Samples nothing yet.
     pub fn new(context: Context) -> Host {
-        Host { context, running: None, sources: Sources::default() }
+        let (newest, sources) = (Arc::default(), Sources::default());
+        Host { context, running: None, newest, sources }
+    }
+
+    fn stop(&mut self) {
+        self.sources.stop();
+        self.newest = Arc::default();
+        self.running = None;
+    }
+
+    /// How often the machine was looked at since the source was started.
+    #[cfg(test)]
+    pub(super) fn looks(&self) -> u64 {
+        self.newest.looks.load(Ordering::Relaxed)
     }
 }
 
@@ -36,25 +74,31 @@ impl Module for Host {
         "host"
     }
 
-    fn enter(&mut self, stage: Stage, definitions: &Arc<Definitions>) {
-        let tags = host_tags(definitions);
-        let Stage::Active { .. } = stage else {
-            self.sources.stop();
-            self.running = None;
-            return;
-        };
-        if self.running.as_ref().is_some_and(|(at, with)| *at == stage && *with == tags) {
+    fn enter(&mut self, now: &Now) {
+        if now.stage == Stage::Cold {
+            self.stop();
             return;
         }
-        self.sources.stop();
-        self.running = Some((stage, tags.clone()));
-        if !tags.is_empty() {
-            self.sources.start(run(self.context.clone(), tags));
+        let tags = host_tags(&now.definitions);
+        if self.running.as_ref().is_none_or(|(_, with)| *with != tags) {
+            self.stop();
+            if !tags.is_empty() {
+                let newest = Arc::clone(&self.newest);
+                self.sources.start(run(self.context.clone(), tags.clone(), newest));
+            }
+        }
+        let before = self.running.replace((now.stage, tags));
+        let Some((stage, tags)) = &self.running else { return };
+        if stage.is_active()
+            && before.is_none_or(|(at, _)| at != *stage)
+            && let Some((seen, at)) = self.newest.get()
+        {
+            publish(&self.context, tags, &seen, at);
         }
     }
 }
 
-fn host_tags(definitions: &Definitions) -> Vec<(TagPath, String)> {
+fn host_tags(definitions: &Definitions) -> Tags {
     let tags = definitions.tags.values();
     tags.filter_map(|tag| match &tag.kind {
         TagKind::Host { item } => Some((tag.path.clone(), item.clone())),
@@ -63,32 +107,24 @@ fn host_tags(definitions: &Definitions) -> Vec<(TagPath, String)> {
     .collect()
 }
 
-async fn run(context: Context, tags: Vec<(TagPath, String)>) {
-    let mut probe = match look(None).await {
-        Some(probe) => probe,
-        None => return,
-    };
-    publish(&context, &tags, &probe.seen);
+async fn run(context: Context, tags: Tags, newest: Arc<Newest>) {
+    let mut probe = None;
     // The second look gives the processor its first value.
     let second = Instant::now() + MINIMUM_CPU_UPDATE_INTERVAL;
     let mut ticks = tokio::time::interval_at(second, PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let Some(looked) = look(probe.take()).await else { return };
+        let at = context.wall();
+        newest.put(looked.seen, at);
+        publish(&context, &tags, &looked.seen, at);
+        probe = Some(looked);
         ticks.tick().await;
-        probe = match look(Some(probe)).await {
-            Some(probe) => probe,
-            None => return,
-        };
-        publish(&context, &tags, &probe.seen);
     }
 }
 
-fn publish(context: &Context, tags: &[(TagPath, String)], seen: &Seen) {
-    if !context.driver.gate().is_open() {
-        return;
-    }
-    let time = context.driver.clock().wall();
-    context.live.publish_all(tags.iter().filter_map(|(path, item)| {
+fn publish(context: &Context, tags: &[(TagPath, String)], seen: &Seen, time: UnixMs) {
+    context.publish(tags.iter().filter_map(|(path, item)| {
         let number = seen.item(item)?;
         let value = TagValue::Float((number * 10.0).round() / 10.0);
         Some((path.clone(), Sample { value, quality: Quality::Good, time }))

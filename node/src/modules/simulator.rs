@@ -2,11 +2,11 @@
 //!
 //! Tags of one period are sampled together by one task. A wave is a function of wall time, so that
 //! it goes on where it was when another node samples it; the walk and the counter go on from the
-//! value that the other node sent last.
+//! value that the other node sent last. A warm standby computes all of them and shows none.
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tandem_protocol::runtime::Definitions;
@@ -14,7 +14,7 @@ use tandem_protocol::tag::{Quality, Sample, TagDefinition, TagKind, TagPath, Tag
 use tandem_protocol::time::UnixMs;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Context, Module, Sources, Stage};
+use super::{Context, Module, Now, Sources, Stage};
 
 /// A walk's step is at most this part of its range.
 const STEP: f64 = 0.02;
@@ -24,13 +24,39 @@ const STEP: f64 = 0.02;
 pub struct Simulator {
     context: Context,
     running: Option<(Stage, Arc<Definitions>)>,
+    groups: Vec<Arc<Group>>,
     sources: Sources,
 }
+
+/// The waves of one period.
+#[derive(Debug)]
+struct Group(Mutex<Vec<Wave>>);
 
 impl Simulator {
     /// Samples nothing yet.
     pub fn new(context: Context) -> Simulator {
-        Simulator { context, running: None, sources: Sources::default() }
+        Simulator { context, running: None, groups: Vec::new(), sources: Sources::default() }
+    }
+
+    fn stop(&mut self) {
+        self.sources.stop();
+        self.groups.clear();
+        self.running = None;
+    }
+
+    fn start(&mut self, definitions: &Definitions) {
+        let mut periods: BTreeMap<u64, Vec<Wave>> = BTreeMap::new();
+        for tag in definitions.tags.values() {
+            if let Some((period_ms, wave)) = Wave::new(tag, &self.context) {
+                periods.entry(period_ms).or_default().push(wave);
+            }
+        }
+        for (period_ms, waves) in periods {
+            let group = Arc::new(Group(Mutex::new(waves)));
+            self.groups.push(Arc::clone(&group));
+            let period = Duration::from_millis(period_ms);
+            self.sources.start(run(self.context.clone(), period, group));
+        }
     }
 }
 
@@ -39,52 +65,57 @@ impl Module for Simulator {
         "simulator"
     }
 
-    fn enter(&mut self, stage: Stage, definitions: &Arc<Definitions>) {
-        let Stage::Active { .. } = stage else {
-            self.sources.stop();
-            self.running = None;
-            return;
-        };
-        let same =
-            |(at, with): &(Stage, Arc<Definitions>)| *at == stage && with.tags == definitions.tags;
-        if self.running.as_ref().is_some_and(same) {
+    fn enter(&mut self, now: &Now) {
+        if now.stage == Stage::Cold {
+            self.stop();
             return;
         }
-        self.sources.stop();
-        self.running = Some((stage, Arc::clone(definitions)));
-        let mut groups: BTreeMap<u64, Vec<Wave>> = BTreeMap::new();
-        for tag in definitions.tags.values() {
-            if let Some((period_ms, wave)) = Wave::new(tag, &self.context) {
-                groups.entry(period_ms).or_default().push(wave);
-            }
+        let computes = |(_, with): &(Stage, Arc<Definitions>)| with.tags == now.definitions.tags;
+        let keeps = self.running.as_ref().is_some_and(computes);
+        if !keeps {
+            self.stop();
+            self.start(&now.definitions);
         }
-        for (period_ms, mut waves) in groups {
-            // The first values are there before the first task runs.
-            sample(&self.context, &mut waves);
-            let context = self.context.clone();
-            self.sources.start(run(context, Duration::from_millis(period_ms), waves));
+        let before = self.running.replace((now.stage, Arc::clone(&now.definitions)));
+        if !now.stage.is_active() || (keeps && before.is_some_and(|(at, _)| at == now.stage)) {
+            return;
+        }
+        // The first values are there before the first task runs.
+        for group in &self.groups {
+            group.go_on(&self.context);
+            group.sample(&self.context);
         }
     }
 }
 
-async fn run(context: Context, period: Duration, mut waves: Vec<Wave>) {
+async fn run(context: Context, period: Duration, group: Arc<Group>) {
     let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        sample(&context, &mut waves);
+        group.sample(&context);
     }
 }
 
-fn sample(context: &Context, waves: &mut [Wave]) {
-    if !context.driver.gate().is_open() {
-        return;
+impl Group {
+    /// Goes on from what the active node sent last, not from what was computed beside it.
+    fn go_on(&self, context: &Context) {
+        for wave in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            wave.go_on(context);
+        }
     }
-    let time = context.driver.clock().wall();
-    context.live.publish_all(waves.iter_mut().map(|wave| {
-        let value = wave.next(time);
-        (wave.path.clone(), Sample { value, quality: Quality::Good, time })
-    }));
+
+    fn sample(&self, context: &Context) {
+        let time = context.wall();
+        let mut waves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sampled = waves.iter_mut().map(|wave| {
+            let value = wave.next(time);
+            (wave.path.clone(), Sample { value, quality: Quality::Good, time })
+        });
+        // Without a permit they are computed and go nowhere.
+        let sampled: Vec<_> = sampled.collect();
+        context.publish(sampled);
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -124,24 +155,30 @@ impl Wave {
             "counter" => Shape::Counter,
             _ => return None,
         };
-        let before = context.live.get(&tag.path).map(|sample| sample.value);
-        let number = before.as_ref().and_then(TagValue::as_f64).filter(|at| at.is_finite());
-        let count = match before {
-            Some(TagValue::Int(count)) => Some(count),
-            Some(TagValue::Bool(_) | TagValue::Float(_) | TagValue::Text(_)) | None => None,
-        };
-        let wave = Wave {
+        let mut wave = Wave {
             path: tag.path.clone(),
             shape,
             low: *low,
             high: *high,
             cycle_ms: (*cycle_ms).max(1),
-            at: number.unwrap_or(f64::midpoint(*low, *high)).clamp(*low, *high),
-            count,
+            at: f64::midpoint(*low, *high),
+            count: None,
             // Any odd number will do: the walk needs variety, not secrecy.
-            chance: context.driver.clock().now().as_micros() | 1,
+            chance: context.now().as_micros() | 1,
         };
+        wave.go_on(context);
         Some((*period_ms, wave))
+    }
+
+    /// Goes on from the tag's newest value, whichever node it is from.
+    fn go_on(&mut self, context: &Context) {
+        let newest = context.live(&self.path).map(|sample| sample.value);
+        if let Some(at) = newest.as_ref().and_then(TagValue::as_f64).filter(|at| at.is_finite()) {
+            self.at = at.clamp(self.low, self.high);
+        }
+        if let Some(TagValue::Int(count)) = newest {
+            self.count = Some(count);
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a cycle in milliseconds is far below 2^52")]
