@@ -20,7 +20,10 @@
 //! Nothing here decides anything about the pair: it starts, disturbs and looks. The binaries are
 //! those beside the running executable; `cargo xtask test` and `cargo xtask demo` build them.
 
+pub mod faults;
+pub mod host;
 pub mod log;
+pub mod netns;
 pub mod node;
 pub mod operator;
 pub mod pair;
@@ -35,7 +38,9 @@ pub mod web;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use host::Host;
 pub use log::Log;
+pub use netns::Lan;
 pub use node::{Node, NodeSpec};
 pub use operator::Operator;
 pub use pair::{Pair, PairBuilder};

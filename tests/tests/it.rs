@@ -8,6 +8,8 @@ mod clients;
 mod data;
 #[path = "it/levels.rs"]
 mod levels;
+#[path = "it/network.rs"]
+mod network;
 #[path = "it/peers.rs"]
 mod peers;
 #[path = "it/proxy.rs"]

@@ -59,6 +59,7 @@ fn lints() -> Outcome {
 
 fn tests() -> Outcome {
     let browser = setup::chromium();
+    setup::tools();
     let mut command = if setup::has_nextest() {
         cargo(&["nextest", "run", "--release", "--no-fail-fast"])
     } else {

@@ -18,6 +18,10 @@ use super::{BULK_LANE, Connection, LANE_HEADER, PATH};
 /// A dial that takes longer has failed: a peer that is stopped accepts and never answers.
 const DIAL_WAIT: Duration = Duration::from_secs(1);
 
+/// A name that takes longer leads nowhere for now: a name server that swallows questions holds a
+/// lookup for many times [`DIAL_WAIT`], and the last good address must have its share of that.
+const LOOKUP_WAIT: Duration = Duration::from_millis(300);
+
 /// An upgraded socket and what was read ahead.
 pub(super) type Dialed = (Connection, Bytes);
 
@@ -38,10 +42,13 @@ pub(super) async fn dial(
 }
 
 async fn connect(peer: &str, last_good: Option<SocketAddr>) -> io::Result<TcpStream> {
-    let mut addresses: Vec<SocketAddr> = match lookup_host(peer).await {
-        Ok(found) => found.collect(),
-        Err(error) if last_good.is_none() => return Err(error),
-        Err(_) => Vec::new(),
+    let lookup = lookup_host(peer);
+    let mut addresses: Vec<SocketAddr> = match last_good {
+        None => lookup.await?.collect(),
+        Some(_) => match timeout(LOOKUP_WAIT, lookup).await {
+            Ok(Ok(found)) => found.collect(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        },
     };
     if addresses.is_empty() {
         addresses.extend(last_good);

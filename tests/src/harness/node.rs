@@ -1,5 +1,6 @@
 //! One node: its options file, its process over several runs, what it says about itself.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,16 +45,23 @@ pub struct NodeSpec {
     pub shared: String,
     /// More lines for the top of the options file.
     pub more: String,
+    /// The address that it binds.
+    pub bind: IpAddr,
+    /// What stands before its command: the way into a [`super::Host`].
+    pub entry: Vec<String>,
+    /// More for its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl NodeSpec {
     /// The options file as text.
     pub fn options(&self) -> String {
         let mut text = format!(
-            "role = \"{}\"\nnode_id = \"{}\"\nbind = \"127.0.0.1\"\nhttp = {}\n\
+            "role = \"{}\"\nnode_id = \"{}\"\nbind = \"{}\"\nhttp = {}\n\
              data_dir = {:?}\nfollow_parent = true\nlog = \"json\"\n",
             self.role,
             self.id,
+            self.bind,
             self.http,
             self.folder.join("data"),
         );
@@ -104,7 +112,7 @@ impl Node {
         let folder = &spec.folder;
         std::fs::create_dir_all(folder).map_err(Error::io(format!("make {}", folder.display())))?;
         let log = Log::to_file(&folder.join("log.txt"));
-        let base = format!("http://127.0.0.1:{}", spec.http);
+        let base = format!("http://{}:{}", spec.bind, spec.http);
         let id = spec.id.clone();
         let (spec, process) = (Mutex::new(spec), Mutex::new(None));
         Ok(Node { inner: Arc::new(Inner { spec, process, log, base, id }) })
@@ -127,7 +135,10 @@ impl Node {
     pub fn launch(&self) -> Result {
         let spec = self.spec();
         write(&spec.file(), &spec.options())?;
-        let process = run_file(&spec.id, &spec.file(), &self.inner.log)?;
+        let mut command = entered(&spec.entry, binary("tandem-node")?);
+        command.arg("run").arg("--config").arg(spec.file());
+        command.envs(spec.environment.iter().map(|(name, value)| (name, value)));
+        let process = Process::start(&spec.id, command, &self.inner.log)?;
         *self.process_slot() = Some(Arc::new(process));
         Ok(())
     }
@@ -337,6 +348,18 @@ impl Node {
 
     fn process_slot(&self) -> MutexGuard<'_, Option<Arc<Process>>> {
         self.inner.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The command that runs a binary behind this entry.
+pub(super) fn entered(entry: &[String], binary: PathBuf) -> Command {
+    match entry.split_first() {
+        Some((first, more)) => {
+            let mut command = Command::new(first);
+            command.args(more).arg(binary);
+            command
+        }
+        None => Command::new(binary),
     }
 }
 

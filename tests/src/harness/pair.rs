@@ -1,5 +1,6 @@
 //! A pair of nodes with its proxy, its project and its folders, as one thing.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use tandem_protocol::node::{Level, Role};
 use tandem_protocol::status::Status;
 use tempfile::TempDir;
 
+use super::netns::Lan;
 use super::node::{Node, NodeSpec};
 use super::ports::Port;
 use super::project::Project;
@@ -28,7 +30,18 @@ pub struct PairBuilder {
     projects: Option<Project>,
     ports: Option<[u16; 3]>,
     join_wait_ms: u64,
+    places: [Place; 3],
 }
+
+/// Where a process runs.
+#[derive(Debug, Clone)]
+struct Place {
+    bind: IpAddr,
+    entry: Vec<String>,
+}
+
+/// On this machine, reached over its loopback.
+const HERE: Place = Place { bind: IpAddr::V4(Ipv4Addr::LOCALHOST), entry: Vec::new() };
 
 /// Two nodes and, if wanted, a proxy.
 #[derive(Debug)]
@@ -38,6 +51,7 @@ pub struct Pair {
     backup: Node,
     proxy: Option<Proxy>,
     project: Project,
+    place_of_proxy: Place,
     ended: bool,
     _ports: Vec<Port>,
     _folder: Option<TempDir>,
@@ -71,6 +85,23 @@ impl PairBuilder {
     pub fn dialing_through(mut self, relay: &str) -> PairBuilder {
         self.relay = Some(relay.to_owned());
         self
+    }
+
+    /// The nodes run on the hosts `a` and `b` of this network, the proxy on the host `proxy` if it
+    /// has one.
+    ///
+    /// # Errors
+    /// The network has no such hosts.
+    pub fn on(mut self, lan: &Lan) -> Result<PairBuilder> {
+        for (n, name) in ["a", "b", "proxy"].into_iter().enumerate() {
+            let (host, bind) = match (lan.host(name), lan.address(name)) {
+                (Ok(host), Ok(bind)) => (host, bind),
+                _ if name == "proxy" => break,
+                (Err(e), _) | (_, Err(e)) => return Err(e),
+            };
+            self.places[n] = Place { bind, entry: host.entry() };
+        }
+        Ok(self)
     }
 
     /// Keeps everything in this folder, which is emptied first, instead of a temporary one.
@@ -141,7 +172,8 @@ impl PairBuilder {
             false => "master_recovery_mode = \"Manual\"\n",
         };
         let shared = format!("join_wait_ms = {}\n{recovery}{}", self.join_wait_ms, self.shared);
-        let spec = |id: &str, role: Role, http: u16, peer: String| NodeSpec {
+        let [at_a, at_b, at_proxy] = self.places;
+        let spec = |id: &str, role: Role, http: u16, peer: String, place: &Place| NodeSpec {
             id: id.to_owned(),
             role,
             pair: "plant".to_owned(),
@@ -153,16 +185,21 @@ impl PairBuilder {
             web: web_dir(),
             shared: shared.clone(),
             more: String::new(),
+            bind: place.bind,
+            entry: place.entry.clone(),
+            environment: Vec::new(),
         };
-        let straight = format!("127.0.0.1:{}", port(0));
-        let master = spec("a", Role::Master, port(0), format!("127.0.0.1:{}", port(1)));
-        let backup = spec("b", Role::Backup, port(1), self.relay.unwrap_or(straight));
+        let [to_a, to_b] =
+            [(&at_a, 0), (&at_b, 1)].map(|(at, n)| format!("{}:{}", at.bind, port(n)));
+        let master = spec("a", Role::Master, port(0), to_b, &at_a);
+        let backup = spec("b", Role::Backup, port(1), self.relay.unwrap_or(to_a), &at_b);
         Ok(Pair {
             name: self.name,
             master: Node::new(master)?,
             backup: Node::new(backup)?,
             proxy: None,
             project,
+            place_of_proxy: at_proxy,
             ended: false,
             _ports: reserved,
             _folder: temporary,
@@ -182,6 +219,7 @@ impl Pair {
             projects: None,
             ports: None,
             join_wait_ms: 5_000,
+            places: [HERE, HERE, HERE],
         }
     }
 
@@ -230,6 +268,8 @@ impl Pair {
             nodes: vec![self.master.base().to_owned(), self.backup.base().to_owned()],
             folder: folder.parent().unwrap_or(&folder).join("proxy"),
             more: more.to_owned(),
+            bind: self.place_of_proxy.bind,
+            entry: self.place_of_proxy.entry.clone(),
         };
         self.proxy = Some(Proxy::start(&spec).await?);
         Ok(())

@@ -1,11 +1,11 @@
 //! The reverse proxy as a process.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 
 use super::log::Log;
-use super::node::READY_MAX;
+use super::node::{READY_MAX, entered};
 use super::process::Process;
 use super::project::write;
 use super::{Error, Result, binary, web};
@@ -21,6 +21,10 @@ pub struct ProxySpec {
     pub folder: PathBuf,
     /// More lines for the options file.
     pub more: String,
+    /// The address that it binds.
+    pub bind: IpAddr,
+    /// What stands before its command: the way into a [`super::Host`].
+    pub entry: Vec<String>,
 }
 
 /// A running proxy.
@@ -42,16 +46,16 @@ impl Proxy {
         let log = Log::to_file(&folder.join("log.txt"));
         let file = folder.join("proxy.toml");
         let text = format!(
-            "bind = \"127.0.0.1\"\nhttp = {}\nnodes = {:?}\nfollow_parent = true\n\
+            "bind = \"{}\"\nhttp = {}\nnodes = {:?}\nfollow_parent = true\n\
              log = \"json\"\n{}",
-            spec.http, spec.nodes, spec.more
+            spec.bind, spec.http, spec.nodes, spec.more
         );
         write(&file, &text)?;
-        let mut command = Command::new(binary("tandem-proxy")?);
+        let mut command = entered(&spec.entry, binary("tandem-proxy")?);
         command.arg("run").arg("--config").arg(&file);
         let process = Process::start("proxy", command, &log)?;
         process.says("ready proxy=", READY_MAX).await?;
-        let base = format!("http://127.0.0.1:{}", spec.http);
+        let base = format!("http://{}:{}", spec.bind, spec.http);
         Ok(Proxy { process: Arc::new(process), log, base })
     }
 

@@ -66,8 +66,8 @@ async fn requests_are_held_over_a_kill() -> Result {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_post_held_at_a_freeze_is_done_once() -> Result {
-    let pair = Pair::named("a_post_held_at_a_freeze_is_done_once").with_proxy().start().await?;
+async fn post_held_at_freeze() -> Result {
+    let pair = Pair::named("post_held_at_freeze").with_proxy().start().await?;
     assert_eq!(pair.settles().await?.id(), "a");
     pair.master().freeze()?;
     let base = pair.proxy()?.base();
@@ -92,6 +92,8 @@ async fn half_a_frame() -> Result {
         nodes: vec![format!("http://{}", relay.address()), pair.backup().base().to_owned()],
         folder: folder.join("proxy"),
         more: String::new(),
+        bind: std::net::Ipv4Addr::LOCALHOST.into(),
+        entry: Vec::new(),
     };
     let proxy = Proxy::start(&spec).await?;
     let mut operator = Operator::at(proxy.base()).await?;
