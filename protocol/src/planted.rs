@@ -1,4 +1,5 @@
-//! Planted faults: one rule broken on purpose, so that the simulation can prove that it would see it.
+//! Planted faults: one rule broken on purpose, so that the simulation can prove that it would see
+//! it.
 //!
 //! Each rule asks [`is`] at the place where it decides. Without the feature `planted`, which only
 //! the tests turn on, the answer is `false` at compile time: nothing of it is in a daemon. With it,
