@@ -10,12 +10,12 @@ const KILL_P99_MS: f64 = 100.0;
 
 /// Kills the active node in each round; native clients by the proxy and straight at the nodes.
 pub(crate) fn failover(rounds: u32, json: Option<&Path>) -> Outcome {
-    let plan = Plan { faults: vec![Fault::Kill], rounds, browsers: false };
+    let plan = Plan { phases: vec![(Fault::Kill, rounds)], browsers: false, crowd: 0 };
     let report = check::measure(&plan)?;
     check::judge(&report, json)?;
     for (client, outage) in report.phases.iter().flat_map(check::PhaseResult::outages) {
-        if outage.p99() >= KILL_P99_MS {
-            let p99 = outage.p99();
+        if outage.p99 >= KILL_P99_MS {
+            let p99 = outage.p99;
             return Err(Failure::Verdict(format!(
                 "{client}: p99 {p99:.1} ms is not below {KILL_P99_MS:.0} ms"
             )));

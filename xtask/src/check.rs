@@ -6,46 +6,57 @@
 //!   20 requests a second    --->           ^                  ^
 //!   native client, browser  ---------------+------------------+
 //!
-//!   phase (a) SIGKILL, phase (b) SIGSTOP and SIGCONT after 3 s:
+//!   phases: (a) the active node killed, (b) frozen for 3 s, (c) switchover on request, (d) the
+//!           link between the nodes cut for 5 s while both live and are worked on
 //!     round:  settled -> fault -> each client has a value of the new node -> back in sync
 //!     end:    writers pause, all outcomes are in, counters are compared
 //! ```
 //!
 //! An outage is the time from just before the fault, by the checker's monotonic clock, to the
-//! first value of a 10 ms simulator tag that the new node sampled.
+//! first value of a 10 ms simulator tag that the new node sampled. The nodes run with Manual
+//! recovery, so that the level moves by the rounds' faults only.
 
 mod client;
+mod crowd;
+mod cut;
+mod fault;
 mod load;
 mod native;
 mod page;
 mod plant;
 mod report;
 mod round;
+mod sides;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
+use tandem_tests::border::Border;
 use tandem_tests::browser::Browser;
 use tandem_tests::harness::Pair;
 
 use crate::outcome::{Failure, Outcome};
 use crate::{pair, setup, steps};
 use client::{Client, Way};
+use crowd::Crowd;
+pub(crate) use fault::Fault;
 use load::Load;
 use page::PageClient;
 pub(crate) use report::{PhaseResult, Report};
-pub(crate) use round::Fault;
+use round::Round;
+use sides::Sides;
 
 /// What takes part in a check.
 pub(crate) struct Plan {
-    /// The faults, each a phase of its own.
-    pub(crate) faults: Vec<Fault>,
-    /// Rounds of each.
-    pub(crate) rounds: u32,
+    /// The faults, each a phase of its own, with its rounds. A cut is the last one: the nodes
+    /// stay behind a border.
+    pub(crate) phases: Vec<(Fault, u32)>,
     /// Whether browsers take part.
     pub(crate) browsers: bool,
+    /// Sessions that take part beside the clients that are looked at.
+    pub(crate) crowd: usize,
 }
 
 /// The demo's check.
@@ -53,17 +64,16 @@ pub(crate) fn run(rounds: u32, json: Option<&Path>) -> Outcome {
     if !setup::chromium() {
         return Err(Failure::Verdict("the check needs a browser".to_owned()));
     }
-    let plan = Plan { faults: vec![Fault::Kill, Fault::Freeze], rounds, browsers: true };
-    judge(&measure(&plan)?, json)
+    let faults = [Fault::Kill, Fault::Freeze, Fault::Switchover, Fault::Cut];
+    let phases = faults.map(|fault| (fault, rounds)).to_vec();
+    judge(&measure(&Plan { phases, browsers: true, crowd: 0 })?, json)
 }
 
 /// Prints a report, writes it, and fails if it is not as it must be.
 pub(crate) fn judge(report: &Report, json: Option<&Path>) -> Outcome {
     println!("\n{}", report.table());
     if let Some(file) = json {
-        let text = serde_json::to_string_pretty(report).unwrap_or_default();
-        let what = format!("write {}", file.display());
-        std::fs::write(file, text + "\n").map_err(Failure::io(what))?;
+        write_json(file, report)?;
     }
     let problems = report.problems();
     if problems.is_empty() {
@@ -73,37 +83,48 @@ pub(crate) fn judge(report: &Report, json: Option<&Path>) -> Outcome {
     Err(Failure::Verdict(problems.join("\n        ")))
 }
 
+/// Writes a result for programs.
+pub(crate) fn write_json(file: &Path, result: &impl serde::Serialize) -> Outcome {
+    let text = serde_json::to_string_pretty(result).unwrap_or_default();
+    let what = format!("write {}", file.display());
+    std::fs::write(file, text + "\n").map_err(Failure::io(what))
+}
+
 /// Runs a plan.
 pub(crate) fn measure(plan: &Plan) -> Outcome<Report> {
     let place = pair::prepare()?;
     let runtime = pair::runtime()?;
     runtime.block_on(async {
-        let names: Vec<&str> = Way::ALL.iter().map(|way| way.word()).chain(["http"]).collect();
-        let more = plant::settings(&plan.faults, &names);
-        let pair = pair::demo(&place.folder, &more)?.with_proxy().start().await?;
+        let more = plant::settings(plan);
+        let pair = pair::demo(&place.folder, &more)?.shared(MANUAL).with_proxy().start().await?;
         let active = pair.settles().await?;
         steps::say(&format!("node {} is active, the other is in sync", active.id()));
         let browser = if plan.browsers { Some(Browser::launch().await?) } else { None };
-        let cast = Cast::enter(&pair, browser.as_ref()).await?;
+        let cast = Cast::enter(&pair, browser.as_ref(), plan.crowd).await?;
         let mut phases = Vec::new();
-        for fault in &plan.faults {
-            phases.push(phase(&pair, &cast, *fault, plan.rounds).await?);
+        for (fault, rounds) in &plan.phases {
+            phases.push(phase(&pair, &cast, *fault, *rounds).await?);
         }
         pair.leave();
-        Ok(Report { rounds: plan.rounds, phases })
+        Ok(Report { phases })
     })
 }
+
+/// The level moves by faults and requests only.
+const MANUAL: &str = "master_recovery_mode = \"Manual\"";
 
 /// Everybody who works while the faults happen.
 pub(crate) struct Cast {
     clients: Vec<Arc<Client>>,
     natives: Vec<native::NativeClient>,
     pages: Vec<PageClient>,
+    crowd: Option<Crowd>,
 }
 
 impl Cast {
-    async fn enter(pair: &Pair, browser: Option<&Browser>) -> Outcome<Cast> {
-        let mut cast = Cast { clients: Vec::new(), natives: Vec::new(), pages: Vec::new() };
+    async fn enter(pair: &Pair, browser: Option<&Browser>, crowd: usize) -> Outcome<Cast> {
+        let (clients, natives, pages) = (Vec::new(), Vec::new(), Vec::new());
+        let mut cast = Cast { clients, natives, pages, crowd: None };
         let proxy = pair.proxy()?.base().to_owned();
         let nodes = vec![pair.master().base().to_owned(), pair.backup().base().to_owned()];
         for way in [Way::NativeProxy, Way::NativeDirect] {
@@ -121,6 +142,11 @@ impl Cast {
                 cast.clients.push(client);
             }
         }
+        if crowd > 0 {
+            let bar = steps::spinner(&format!("{crowd} sessions enter"));
+            cast.crowd = Some(Crowd::enter(crowd, &nodes).await?);
+            bar.finish_and_clear();
+        }
         Ok(cast)
     }
 
@@ -131,6 +157,9 @@ impl Cast {
         }
         for page in &self.pages {
             page.writes(fault).await?;
+        }
+        if let Some(crowd) = &self.crowd {
+            crowd.writes(fault);
         }
         Ok(())
     }
@@ -156,42 +185,60 @@ impl Cast {
 }
 
 async fn phase(pair: &Pair, cast: &Cast, fault: Fault, rounds: u32) -> Outcome<PhaseResult> {
-    let bar = progress(fault, rounds);
+    let border = match fault {
+        Fault::Cut => Some(cut::border(pair).await?),
+        Fault::Kill | Fault::Freeze | Fault::Switchover | Fault::Goodbye => None,
+    };
+    let bar = steps::progress(fault.title(), u64::from(rounds));
     cast.writes(Some(fault)).await?;
     let load = Load::start(pair.proxy()?.base(), fault);
-    let mut done = Vec::new();
-    for n in 0..rounds {
-        let marker = format!("{}-{n}", fault.word());
-        done.push(round::run(pair, cast, fault, &marker).await?);
-        bar.inc(1);
-        if let Some(outage) = done.last().and_then(round::Round::worst) {
-            bar.set_message(format!("longest outage of the last round {outage:.1?}"));
-        }
-    }
+    let mut sides = Sides::default();
+    let done = rounds_of(pair, cast, fault, rounds, border.as_ref(), &mut sides, &bar).await?;
     let active = pair.settles().await?;
     cast.writes(None).await?;
     let requests = load.stop().await;
+    let mut result = PhaseResult::new(fault, &done, requests);
+    let within = Duration::from_secs(20);
     for client in &cast.clients {
-        client.all_answered(fault, Duration::from_secs(20)).await;
-    }
-    bar.finish_and_clear();
-    let mut tallies = Vec::new();
-    for client in &cast.clients {
+        client.all_answered(fault, within).await;
         let counted = plant::counted(active, fault, client.way().word()).await?;
-        tallies.push((client.way(), client.tally(fault, &counted)));
+        result.client(&done, client.way(), client.tally(fault, &counted));
     }
-    let counted = plant::counted(active, fault, "http").await?;
+    if let Some(crowd) = &cast.crowd {
+        crowd.all_answered(fault, within).await;
+        let counted = plant::counted(active, fault, crowd::NAME).await?;
+        result.crowd(&done, crowd.size(), crowd.tally(fault, &counted));
+    }
+    if border.is_some() {
+        result.sides = Some(sides.close(active).await?);
+    }
+    result.counted(plant::counted(active, fault, load::NAME).await?.writes);
+    bar.finish_and_clear();
     steps::say(&format!("{rounds} rounds of {} done", fault.title()));
-    Ok(PhaseResult::new(fault, done, tallies, requests, counted.writes))
+    Ok(result)
 }
 
-fn progress(fault: Fault, rounds: u32) -> ProgressBar {
-    let bar = ProgressBar::new(u64::from(rounds));
-    let look = "{spinner:.cyan} {prefix} {bar:30.cyan/dim} {pos}/{len} {wide_msg:.dim}";
-    if let Ok(look) = ProgressStyle::with_template(look) {
-        bar.set_style(look);
+async fn rounds_of(
+    pair: &Pair,
+    cast: &Cast,
+    fault: Fault,
+    rounds: u32,
+    border: Option<&Border>,
+    sides: &mut Sides,
+    bar: &ProgressBar,
+) -> Outcome<Vec<Round>> {
+    let mut done: Vec<Round> = Vec::new();
+    for n in 0..rounds {
+        let marker = format!("{}-{n}", fault.word());
+        let round = match border {
+            Some(border) => cut::run(pair, cast, border, sides, &marker).await?,
+            None => round::run(pair, cast, fault, &marker).await?,
+        };
+        bar.inc(1);
+        if let Some(outage) = round.worst() {
+            bar.set_message(format!("longest outage of the last round {outage:.1?}"));
+        }
+        done.push(round);
     }
-    bar.set_prefix(fault.title());
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
+    Ok(done)
 }

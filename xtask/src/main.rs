@@ -19,6 +19,7 @@ mod outcome;
 mod pair;
 mod setup;
 mod sim;
+mod spread;
 mod steps;
 mod test;
 mod web;

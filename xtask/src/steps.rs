@@ -78,6 +78,18 @@ pub(crate) fn spinner(name: &str) -> ProgressBar {
     bar
 }
 
+/// A bar that fills.
+pub(crate) fn progress(name: &str, of: u64) -> ProgressBar {
+    let bar = ProgressBar::new(of);
+    let look = "{spinner:.cyan} {prefix} {bar:30.cyan/dim} {pos}/{len} {wide_msg:.dim}";
+    if let Ok(look) = ProgressStyle::with_template(look) {
+        bar.set_style(look);
+    }
+    bar.set_prefix(name.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
 type Lines = Mutex<(VecDeque<String>, Vec<String>)>;
 
 fn follow(pipe: impl Read, bar: &ProgressBar, lines: &Lines, keep: fn(&str) -> bool) {

@@ -11,8 +11,11 @@ use serde_json::Value;
 use tandem_tests::harness::until;
 use tokio::time::Instant;
 
+use super::fault::Fault;
 use super::plant::{self, Counted, FAST, whole};
-use super::round::Fault;
+
+/// Values of a round that are looked at for the first of the new node.
+const VALUES_MAX: usize = 1_000;
 
 /// How a client reaches the pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +95,10 @@ struct Armed {
     /// Wall time, in milliseconds, after which the failing node sampled nothing.
     sampled_after: u64,
     rebound: bool,
-    outage: Option<Duration>,
+    /// Values since the session is at another node: when sampled, when here.
+    values: Vec<(u64, Instant)>,
+    /// The longest time without a value.
+    gap: Duration,
 }
 
 /// What became of the writes to one tag.
@@ -183,7 +189,8 @@ impl Client {
             at,
             sampled_after: u64::MAX,
             rebound: false,
-            outage: None,
+            values: Vec::new(),
+            gap: Duration::ZERO,
         };
         let mut state = self.lock();
         state.broken.clear();
@@ -199,7 +206,15 @@ impl Client {
 
     /// The outage, once a value of the new node has come.
     pub(crate) fn outage(&self) -> Option<Duration> {
-        self.lock().armed.as_ref().and_then(|armed| armed.outage)
+        let state = self.lock();
+        let armed = state.armed.as_ref()?;
+        let first = armed.values.iter().find(|(sampled, _)| *sampled > armed.sampled_after)?;
+        Some(first.1.saturating_duration_since(armed.at))
+    }
+
+    /// The longest time without a value since the fault.
+    pub(crate) fn longest_gap(&self) -> Option<Duration> {
+        self.lock().armed.as_ref().map(|armed| armed.gap)
     }
 
     /// What the session did not keep since the fault.
@@ -298,11 +313,13 @@ fn bound(state: &mut State, event: &Value) {
 }
 
 fn fast(state: &mut State, at: Instant, event: &Value) {
-    state.last_fast = Some(at);
+    let last = state.last_fast.replace(at);
     let Some(armed) = state.armed.as_mut() else { return };
+    let since = last.map_or(armed.at, |last| last.max(armed.at));
+    armed.gap = armed.gap.max(at.saturating_duration_since(since));
     let sampled = event.get("time").and_then(Value::as_u64).unwrap_or(0);
-    if armed.outage.is_none() && armed.rebound && sampled > armed.sampled_after {
-        armed.outage = Some(at.saturating_duration_since(armed.at));
+    if armed.rebound && armed.values.len() < VALUES_MAX {
+        armed.values.push((sampled, at));
     }
 }
 

@@ -7,9 +7,11 @@ use serde_json::json;
 use tandem_tests::harness::web;
 use tokio::task::JoinSet;
 
+use super::fault::Fault;
 use super::plant::{FAST, writes_tag};
-use super::round::Fault;
 
+/// Its name in tags.
+pub(crate) const NAME: &str = "http";
 /// One request each.
 const EVERY: Duration = Duration::from_millis(50);
 
@@ -78,7 +80,7 @@ async fn one(base: &str, fault: Fault, n: u64, seen: &Mutex<Requests>) {
     let changes = n % 2 == 1;
     let answer = if changes {
         let key = format!("check-{}-{n}", fault.word());
-        let path = format!("/data/api/v1/tags/{}", writes_tag(fault, "http"));
+        let path = format!("/data/api/v1/tags/{}", writes_tag(fault, NAME));
         let headers = [("idempotency-key", key.as_str())];
         web::post(base, &path, &headers, &json!({"value": 1})).await
     } else {

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::client::Client;
+use super::fault::Fault;
 use super::plant::{self, FAST};
-use super::round::Fault;
 use crate::outcome::{Failure, Outcome};
 
 /// Five setpoints a second.

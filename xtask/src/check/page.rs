@@ -12,8 +12,8 @@ use tandem_tests::harness::until;
 use tokio::sync::mpsc;
 
 use super::client::Client;
+use super::fault::Fault;
 use super::plant::{FAST, alarm, level_tag};
-use super::round::Fault;
 use crate::outcome::{Failure, Outcome};
 
 /// The page of the demo project that the check works on.

@@ -3,11 +3,16 @@
 
 use tandem_tests::harness::{Node, web};
 
-use super::round::Fault;
+use super::client::Way;
+use super::fault::Fault;
+use super::{Plan, crowd, load, sides};
 use crate::outcome::Outcome;
 
 /// The simulator tag whose first new value ends an outage.
 pub(crate) const FAST: &str = "Check/Fast";
+
+/// A simulator tag for those who only must have something to follow.
+pub(crate) const SLOW: &str = "Check/Slow";
 
 /// What the active node has at the end of a phase.
 #[derive(Debug, Clone, Default)]
@@ -39,21 +44,26 @@ pub(crate) fn alarm(client: &str) -> String {
 }
 
 /// Lines for the gateway settings.
-pub(crate) fn settings(faults: &[Fault], clients: &[&str]) -> String {
+pub(super) fn settings(plan: &Plan) -> String {
+    let mut clients: Vec<&str> = Way::ALL.iter().map(|way| way.word()).collect();
+    clients.extend([load::NAME, crowd::NAME]);
+    clients.extend(sides::NAMES);
+    let faults: Vec<Fault> = plan.phases.iter().map(|(fault, _)| *fault).collect();
     let mut text = format!(
-        "\n[[tags]]\npath = \"{FAST}\"\nkind = \"simulator\"\nwave = \"counter\"\nperiod_ms = 10\n"
+        "\n[[tags]]\npath = \"{FAST}\"\nkind = \"simulator\"\nwave = \"counter\"\nperiod_ms = 10\n\
+         \n[[tags]]\npath = \"{SLOW}\"\nkind = \"simulator\"\nwave = \"sine\"\nperiod_ms = 1000\n"
     );
     let mut memory = |path: &str| {
         text += &format!("\n[[tags]]\npath = \"{path}\"\nkind = \"memory\"\ninitial = 0\n");
     };
-    for client in clients {
+    for client in &clients {
         memory(&level_tag(client));
-        for fault in faults {
+        for fault in &faults {
             memory(&setpoint_tag(*fault, client));
         }
     }
-    for client in clients {
-        for fault in faults {
+    for client in &clients {
+        for fault in &faults {
             let path = writes_tag(*fault, client);
             text += &format!("\n[[tags]]\npath = \"{path}\"\nkind = \"counting\"\n");
         }
@@ -77,7 +87,7 @@ pub(crate) async fn counted(active: &Node, fault: Fault, client: &str) -> Outcom
     })
 }
 
-async fn value(node: &Node, tag: &str) -> Outcome<Option<serde_json::Value>> {
+pub(crate) async fn value(node: &Node, tag: &str) -> Outcome<Option<serde_json::Value>> {
     let reply = web::get(node.base(), &format!("/data/api/v1/tags/{tag}")).await?;
     Ok(reply.json().get("value").cloned())
 }

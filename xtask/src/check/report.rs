@@ -5,14 +5,15 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use super::client::{Tally, Way};
+use super::fault::Fault;
 use super::load::Requests;
-use super::round::{Fault, Round};
+use super::round::Round;
+use super::sides::Told;
+use crate::spread::Spread;
 
 /// A whole check.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// Rounds of each fault.
-    pub(crate) rounds: u32,
     /// One for each fault.
     pub(crate) phases: Vec<PhaseResult>,
 }
@@ -20,8 +21,14 @@ pub(crate) struct Report {
 /// What the rounds of one fault have shown.
 #[derive(Debug, Serialize)]
 pub(crate) struct PhaseResult {
+    #[serde(skip)]
+    kind: Fault,
     fault: String,
+    rounds: usize,
     clients: Vec<Row>,
+    crowd: Option<CrowdRow>,
+    /// Operators at both sides of a cut.
+    pub(crate) sides: Option<Told>,
     /// How long the new node's term took to be durable, in milliseconds.
     term_fsync_ms: Spread,
     requests: Requests,
@@ -43,62 +50,61 @@ struct Row {
     tally: Tally,
 }
 
-/// How measured values lie.
-#[derive(Debug, Clone, Default, Serialize)]
-pub(crate) struct Spread {
-    count: usize,
-    min: f64,
-    median: f64,
-    p99: f64,
-    max: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Spread {
-        values.sort_by(f64::total_cmp);
-        let at = |share: usize| {
-            let rank = (values.len() * share).div_ceil(100).max(1) - 1;
-            values.get(rank).copied().unwrap_or_default()
-        };
-        Spread { count: values.len(), min: at(0), median: at(50), p99: at(99), max: at(100) }
-    }
-
-    /// The value that 99 of 100 are not above.
-    pub(crate) fn p99(&self) -> f64 {
-        self.p99
-    }
+#[derive(Debug, Serialize)]
+struct CrowdRow {
+    sessions: usize,
+    /// From the fault until the last one was bound at the new node.
+    moved_ms: Spread,
+    /// Opened anew, since their node did not know them.
+    anew: u64,
+    #[serde(flatten)]
+    tally: Tally,
 }
 
 impl PhaseResult {
-    pub(crate) fn new(
-        fault: Fault,
-        rounds: Vec<Round>,
-        tallies: Vec<(Way, Tally)>,
-        requests: Requests,
-        counted: u64,
-    ) -> PhaseResult {
-        let row = |(way, tally): (Way, Tally)| {
-            let seen: Vec<_> =
-                rounds.iter().flat_map(|r| &r.clients).filter(|seen| seen.way == way).collect();
-            let kept = seen.iter().filter(|s| s.broken.is_empty() && s.outage_ms.is_some());
-            Row {
-                client: way.title().to_owned(),
-                outage_ms: Spread::of(seen.iter().filter_map(|s| s.outage_ms).collect()),
-                target_median_ms: fault.target_ms(way),
-                sessions: seen.len(),
-                sessions_kept: kept.count(),
-                broken: seen.iter().flat_map(|s| s.broken.clone()).collect(),
-                tally,
-            }
-        };
+    pub(crate) fn new(fault: Fault, rounds: &[Round], requests: Requests) -> PhaseResult {
         PhaseResult {
+            kind: fault,
             fault: fault.title().to_owned(),
-            clients: tallies.into_iter().map(row).collect(),
+            rounds: rounds.len(),
+            clients: Vec::new(),
+            crowd: None,
+            sides: None,
             term_fsync_ms: Spread::of(rounds.iter().filter_map(|r| r.fsync_ms).collect()),
-            requests_lost: requests.applied.saturating_sub(counted),
-            requests_doubled: counted.saturating_sub(requests.applied + requests.failed),
             requests,
+            requests_lost: 0,
+            requests_doubled: 0,
         }
+    }
+
+    /// Adds a client.
+    pub(crate) fn client(&mut self, rounds: &[Round], way: Way, tally: Tally) {
+        let seen: Vec<_> =
+            rounds.iter().flat_map(|r| &r.clients).filter(|seen| seen.way == way).collect();
+        let kept = seen.iter().filter(|s| s.broken.is_empty() && s.outage_ms.is_some());
+        self.clients.push(Row {
+            client: way.title().to_owned(),
+            outage_ms: Spread::of(seen.iter().filter_map(|s| s.outage_ms).collect()),
+            target_median_ms: self.kind.target_ms(way),
+            sessions: seen.len(),
+            sessions_kept: kept.count(),
+            broken: seen.iter().flat_map(|s| s.broken.clone()).collect(),
+            tally,
+        });
+    }
+
+    /// Adds the crowd: its size, its books, and how many sessions were opened anew.
+    pub(crate) fn crowd(&mut self, rounds: &[Round], sessions: usize, books: (Tally, u64)) {
+        let moved_ms = Spread::of(rounds.iter().filter_map(|r| r.moved_ms).collect());
+        let (tally, anew) = books;
+        self.crowd = Some(CrowdRow { sessions, moved_ms, anew, tally });
+    }
+
+    /// Adds what the changes by HTTP have left.
+    pub(crate) fn counted(&mut self, counted: u64) {
+        let requests = &self.requests;
+        self.requests_lost = requests.applied.saturating_sub(counted);
+        self.requests_doubled = counted.saturating_sub(requests.applied + requests.failed);
     }
 
     /// Each client's name and outage.
@@ -113,59 +119,11 @@ impl Report {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED);
         table.set_header([
-            "fault", "client", "min ms", "median", "p99", "max", "target", "kept", "writes",
-            "lost", "doubled", "unknown",
+            "fault", "who", "min ms", "median", "p99", "max", "target", "kept", "writes", "lost",
+            "doubled", "unknown",
         ]);
         for phase in &self.phases {
-            let ms = |value: f64| format!("{value:.1}");
-            for row in &phase.clients {
-                let spread = &row.outage_ms;
-                table.add_row([
-                    phase.fault.clone(),
-                    row.client.clone(),
-                    ms(spread.min),
-                    ms(spread.median),
-                    ms(spread.p99),
-                    ms(spread.max),
-                    row.target_median_ms.map_or_else(String::new, |t| format!("< {t:.0}")),
-                    format!("{}/{}", row.sessions_kept, row.sessions),
-                    row.tally.writes.to_string(),
-                    row.tally.lost.to_string(),
-                    row.tally.doubled.to_string(),
-                    row.tally.unknown.to_string(),
-                ]);
-            }
-            let fsync = &phase.term_fsync_ms;
-            let none = String::new;
-            table.add_row([
-                phase.fault.clone(),
-                "of it: term's fsync".to_owned(),
-                ms(fsync.min),
-                ms(fsync.median),
-                ms(fsync.p99),
-                ms(fsync.max),
-                none(),
-                none(),
-                none(),
-                none(),
-                none(),
-                none(),
-            ]);
-            let requests = &phase.requests;
-            table.add_row([
-                phase.fault.clone(),
-                "requests, proxy".to_owned(),
-                none(),
-                none(),
-                none(),
-                requests.longest_ms.to_string(),
-                none(),
-                format!("{} failed", requests.failed),
-                requests.sent.to_string(),
-                phase.requests_lost.to_string(),
-                phase.requests_doubled.to_string(),
-                none(),
-            ]);
+            phase.rows(&mut table);
         }
         for column in table.column_iter_mut().skip(2) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -177,58 +135,126 @@ impl Report {
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for phase in &self.phases {
-            for row in &phase.clients {
-                row_problems(phase, row, &mut problems);
-            }
-            let requests = &phase.requests;
-            if requests.failed > 0 {
-                let first = requests.first_failures.join("; ");
-                problems
-                    .push(format!("{}: {} requests failed: {first}", phase.fault, requests.failed));
-            }
-            if phase.requests_lost + phase.requests_doubled > 0 {
-                problems.push(format!(
-                    "{}: {} changes by HTTP lost, {} doubled",
-                    phase.fault, phase.requests_lost, phase.requests_doubled
-                ));
-            }
+            phase.problems(&mut problems);
         }
         problems
     }
 }
 
-fn row_problems(phase: &PhaseResult, row: &Row, problems: &mut Vec<String>) {
-    let mut wrong =
-        |what: String| problems.push(format!("{}, {}: {what}", phase.fault, row.client));
-    if row.sessions_kept < row.sessions {
-        let mut first = row.broken.clone();
-        first.truncate(3);
-        let (kept, all) = (row.sessions_kept, row.sessions);
-        wrong(format!("{kept} of {all} sessions kept: {}", first.join("; ")));
+/// The cells of a spread.
+fn cells(spread: &Spread) -> [String; 4] {
+    [spread.min, spread.median, spread.p99, spread.max].map(|ms| format!("{ms:.1}"))
+}
+
+impl PhaseResult {
+    fn rows(&self, table: &mut Table) {
+        let fault = format!("{} ×{}", self.fault, self.rounds);
+        let mut row = |who: &str, spread: [String; 4], rest: [String; 6]| {
+            let head = [fault.clone(), who.to_owned()];
+            table.add_row(head.into_iter().chain(spread).chain(rest).collect::<Vec<_>>());
+        };
+        let none = String::new;
+        let counts = |target: String, kept: String, tally: &Tally| {
+            let counts = [tally.writes, tally.lost, tally.doubled, tally.unknown];
+            let [writes, lost, doubled, unknown] = counts.map(|n| n.to_string());
+            [target, kept, writes, lost, doubled, unknown]
+        };
+        for client in &self.clients {
+            let target = client.target_median_ms.map_or_else(none, |t| format!("< {t:.0}"));
+            let kept = format!("{}/{}", client.sessions_kept, client.sessions);
+            let gap = if self.kind == Fault::Cut { ": longest gap" } else { "" };
+            let who = format!("{}{gap}", client.client);
+            row(&who, cells(&client.outage_ms), counts(target, kept, &client.tally));
+        }
+        if let Some(crowd) = &self.crowd {
+            let who = format!("{} sessions: all moved", crowd.sessions);
+            let kept = format!("{} anew", crowd.anew);
+            row(&who, cells(&crowd.moved_ms), counts(none(), kept, &crowd.tally));
+        }
+        if let Some(sides) = &self.sides {
+            let kept = format!("{}/{} acks", sides.acks - sides.acks_lost, sides.acks);
+            let counts = [sides.writes, sides.lost, sides.doubled].map(|n| n.to_string());
+            let [writes, lost, doubled] = counts;
+            let rest = [none(), kept, writes, lost, doubled, none()];
+            row("operators, both sides: healed", cells(&sides.settled_ms), rest);
+            let named = format!("{} in report", sides.in_report);
+            let there = format!("{} in state", sides.in_state);
+            let rest = [none(), there, named, none(), none(), none()];
+            row("of it: last values", [(); 4].map(|()| none()), rest);
+        }
+        let rest = [(); 6].map(|()| none());
+        row("of it: term's fsync", cells(&self.term_fsync_ms), rest);
+        let requests = &self.requests;
+        let spread = [none(), none(), none(), requests.longest_ms.to_string()];
+        let counts = [requests.sent, self.requests_lost, self.requests_doubled];
+        let [sent, lost, doubled] = counts.map(|n| n.to_string());
+        let failed = format!("{} failed", requests.failed);
+        row("requests, proxy", spread, [none(), failed, sent, lost, doubled, none()]);
     }
-    let median = row.outage_ms.median;
-    if let Some(target) = row.target_median_ms.filter(|target| median >= *target) {
-        wrong(format!("median outage {median:.1} ms is not below {target:.0} ms"));
-    }
-    let tally = &row.tally;
-    if tally.lost + tally.doubled > 0 {
-        wrong(format!("{} writes lost, {} doubled", tally.lost, tally.doubled));
-    }
-    if tally.rejected + tally.expired > 0 {
-        wrong(format!("{} writes rejected, {} expired", tally.rejected, tally.expired));
+
+    fn problems(&self, problems: &mut Vec<String>) {
+        let mut wrong = |who: &str, what: String| {
+            problems.push(format!("{}, {who}: {what}", self.fault));
+        };
+        for row in &self.clients {
+            row.problems(&mut |what| wrong(&row.client, what));
+        }
+        if let Some(crowd) = &self.crowd {
+            if crowd.moved_ms.count < self.rounds {
+                wrong("sessions", "not all of them moved in each round".to_owned());
+            }
+            if crowd.anew > 0 {
+                wrong("sessions", format!("{} were opened anew", crowd.anew));
+            }
+            crowd.tally.problems(&mut |what| wrong("sessions", what));
+        }
+        if let Some(sides) = &self.sides {
+            for what in &sides.wrong {
+                wrong("operators at both sides", what.clone());
+            }
+            if sides.lost + sides.doubled + sides.acks_lost > 0 {
+                let Told { lost, doubled, acks_lost, .. } = sides;
+                let what = format!("{lost} writes lost, {doubled} doubled, {acks_lost} acks lost");
+                wrong("operators at both sides", what);
+            }
+            if sides.acks == 0 || sides.writes == 0 {
+                wrong("operators at both sides", "nothing was answered".to_owned());
+            }
+        }
+        let requests = &self.requests;
+        if requests.failed > 0 {
+            let first = requests.first_failures.join("; ");
+            wrong("requests", format!("{} failed: {first}", requests.failed));
+        }
+        if self.requests_lost + self.requests_doubled > 0 {
+            let (lost, doubled) = (self.requests_lost, self.requests_doubled);
+            wrong("requests", format!("{lost} changes lost, {doubled} doubled"));
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::Spread;
+impl Row {
+    fn problems(&self, wrong: &mut impl FnMut(String)) {
+        if self.sessions_kept < self.sessions {
+            let first: Vec<&str> = self.broken.iter().take(3).map(String::as_str).collect();
+            let (kept, all) = (self.sessions_kept, self.sessions);
+            wrong(format!("{kept} of {all} sessions kept: {}", first.join("; ")));
+        }
+        let median = self.outage_ms.median;
+        if let Some(target) = self.target_median_ms.filter(|target| median >= *target) {
+            wrong(format!("median outage {median:.1} ms is not below {target:.0} ms"));
+        }
+        self.tally.problems(wrong);
+    }
+}
 
-    #[test]
-    fn a_spread_is_by_nearest_rank() {
-        let spread = Spread::of((1..=100).map(f64::from).collect());
-        assert_eq!((spread.min, spread.median, spread.p99, spread.max), (1.0, 50.0, 99.0, 100.0));
-        let one = Spread::of(vec![7.0]);
-        assert_eq!((one.min, one.median, one.p99, one.max), (7.0, 7.0, 7.0, 7.0));
-        assert_eq!(Spread::of(Vec::new()).count, 0);
+impl Tally {
+    fn problems(&self, wrong: &mut impl FnMut(String)) {
+        if self.lost + self.doubled > 0 {
+            wrong(format!("{} writes lost, {} doubled", self.lost, self.doubled));
+        }
+        if self.rejected + self.expired > 0 {
+            wrong(format!("{} writes rejected, {} expired", self.rejected, self.expired));
+        }
     }
 }

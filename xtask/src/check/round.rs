@@ -2,57 +2,19 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tandem_tests::harness::node::READY_MAX;
 use tandem_tests::harness::{Node, Pair, until};
 use tokio::time::Instant;
 
 use super::Cast;
 use super::client::Way;
-use crate::outcome::{Failure, Outcome};
+use super::fault::{FROZEN, Fault};
+use crate::outcome::Outcome;
 
-/// How long a frozen node stays frozen.
-const FROZEN: Duration = Duration::from_secs(3);
 /// A client without a value of the new node by then counts as left behind.
 const OUTAGE_MAX: Duration = Duration::from_secs(30);
 /// All clients must be at work again within this time.
 const LIVE_MAX: Duration = Duration::from_secs(20);
-
-/// What is done to the active node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fault {
-    /// SIGKILL.
-    Kill,
-    /// SIGSTOP, then SIGCONT after 3 s.
-    Freeze,
-}
-
-impl Fault {
-    /// Its name in tags.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Fault::Kill => "kill",
-            Fault::Freeze => "freeze",
-        }
-    }
-
-    /// Its name for people.
-    pub(crate) fn title(self) -> &'static str {
-        match self {
-            Fault::Kill => "SIGKILL",
-            Fault::Freeze => "SIGSTOP, SIGCONT after 3 s",
-        }
-    }
-
-    /// The median outage must be below this. `None`: measured, without a target of its own, for a
-    /// page that comes straight from a node is rebuilt at the other.
-    pub(crate) fn target_ms(self, way: Way) -> Option<f64> {
-        match (self, way) {
-            (Fault::Freeze, _) => Some(900.0),
-            (Fault::Kill, Way::BrowserDirect) => None,
-            (Fault::Kill, way) if way.is_browser() => Some(40.0),
-            (Fault::Kill, _) => Some(20.0),
-        }
-    }
-}
 
 /// What one round has shown.
 #[derive(Debug, Clone)]
@@ -61,6 +23,8 @@ pub(crate) struct Round {
     pub(crate) clients: Vec<Seen>,
     /// How long the new node's term took to be durable, in milliseconds.
     pub(crate) fsync_ms: Option<f64>,
+    /// When the last session of the crowd was bound at the new node, in milliseconds.
+    pub(crate) moved_ms: Option<f64>,
 }
 
 /// What one client has seen of a round.
@@ -79,69 +43,126 @@ impl Round {
     }
 }
 
-/// Runs one round.
+/// Runs one round of a fault that moves the level.
 pub(crate) async fn run(pair: &Pair, cast: &Cast, fault: Fault, marker: &str) -> Outcome<Round> {
-    let active = pair.settles().await?;
+    let active = ready(pair, cast, marker).await?;
     let other = pair.other(active);
-    all_live(cast, active).await?;
-    cast.keeps(marker).await?;
-    for client in &cast.clients {
-        client.expects(marker);
-    }
     let process = active.process()?;
-    let at = Instant::now();
-    for client in &cast.clients {
-        client.arm(active.id(), at);
-    }
+    let (at, began) = (arm(cast, active), wall_ms());
     match fault {
         Fault::Kill => process.kill()?,
         Fault::Freeze => process.freeze()?,
+        Fault::Goodbye => process.terminate()?,
+        Fault::Switchover | Fault::Cut => active.fail_over().await?,
     }
-    let wall = wall_ms();
+    let last_sample = match fault {
+        Fault::Kill | Fault::Freeze => wall_ms(),
+        Fault::Goodbye | Fault::Switchover | Fault::Cut => handed_over(other, began).await?,
+    };
     for client in &cast.clients {
-        client.fault_done(wall);
+        client.fault_done(last_sample);
     }
     let _ = until("a value of the new node at each client", OUTAGE_MAX, async || {
         let left = cast.clients.iter().filter(|client| client.outage().is_none()).count();
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;
+    let moved = match &cast.crowd {
+        Some(crowd) => crowd.all_at(other.id(), LIVE_MAX).await?,
+        None => None,
+    };
     match fault {
-        Fault::Kill => active.start().await?,
+        Fault::Kill | Fault::Goodbye => {
+            process.ends(READY_MAX).await?;
+            active.start().await?;
+        }
         Fault::Freeze => {
             tokio::time::sleep_until(at + FROZEN).await;
             active.thaw()?;
         }
+        Fault::Switchover | Fault::Cut => {}
     }
     pair.settles().await?;
     cast.stands_at(other.base()).await?;
     all_live(cast, other).await?;
-    let fsync_ms = fsync_ms(other).await;
-    let clients = cast.clients.iter().map(|client| Seen {
-        way: client.way(),
-        outage_ms: client.outage().map(|outage| outage.as_secs_f64() * 1000.0),
-        broken: client.broken(),
-    });
-    Ok(Round { clients: clients.collect(), fsync_ms })
+    let outage = |client: &super::Client| client.outage();
+    let moved_ms = moved.map(|moved| millis(moved.saturating_duration_since(at)));
+    Ok(Round { clients: seen(cast, outage), fsync_ms: fsync_ms(other).await, moved_ms })
 }
 
-async fn all_live(cast: &Cast, node: &Node) -> Outcome {
+/// Waits until this node has the level; gives a wall time before which the other had stopped
+/// its sources, and after which this one started its own.
+async fn handed_over(to: &Node, began: u64) -> Outcome<u64> {
+    let what = format!("node {} tells that it is active", to.id());
+    let event = until(&what, OUTAGE_MAX, async || {
+        let event = to.newest_event("level").await.map_err(|e| e.to_string())?;
+        let is = event.as_ref().is_some_and(|event| {
+            let time = event.get("time").and_then(serde_json::Value::as_u64);
+            time.is_some_and(|time| time >= began) && event["detail"]["to"] == "Active"
+        });
+        event.filter(|_| is).ok_or_else(|| "not yet".to_owned())
+    })
+    .await?;
+    Ok(event["time"].as_u64().unwrap_or(began).saturating_sub(1))
+}
+
+fn number(value: &serde_json::Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
+}
+
+/// Waits until everything is well; each session then keeps a property told only once.
+pub(super) async fn ready<'a>(pair: &'a Pair, cast: &Cast, marker: &str) -> Outcome<&'a Node> {
+    let active = pair.settles().await?;
+    all_live(cast, active).await?;
+    cast.keeps(marker).await?;
+    for client in &cast.clients {
+        client.expects(marker);
+    }
+    Ok(active)
+}
+
+/// A fault is about to happen to this node.
+pub(super) fn arm(cast: &Cast, active: &Node) -> Instant {
+    let at = Instant::now();
+    for client in &cast.clients {
+        client.arm(active.id(), at);
+    }
+    at
+}
+
+/// What each client says of the round.
+pub(super) fn seen(cast: &Cast, outage: impl Fn(&super::Client) -> Option<Duration>) -> Vec<Seen> {
+    let seen = |client: &std::sync::Arc<super::Client>| Seen {
+        way: client.way(),
+        outage_ms: outage(client).map(millis),
+        broken: client.broken(),
+    };
+    cast.clients.iter().map(seen).collect()
+}
+
+pub(super) async fn all_live(cast: &Cast, node: &Node) -> Outcome {
     let what = format!("every client at work at node {}", node.id());
     until(&what, LIVE_MAX, async || {
         cast.clients.iter().try_for_each(|client| client.is_live_at(node.id()))
     })
-    .await
-    .map_err(Failure::from)
+    .await?;
+    if let Some(crowd) = &cast.crowd {
+        crowd.all_at(node.id(), LIVE_MAX).await?;
+    }
+    Ok(())
 }
 
 /// How long the newest activation waited for its term to be durable.
-async fn fsync_ms(node: &Node) -> Option<f64> {
+pub(super) async fn fsync_ms(node: &Node) -> Option<f64> {
     let events = node.events().await.ok()?;
-    let detail = events.iter().rev().find_map(|event| event.pointer("/detail/fsync_ms"))?;
-    detail.as_f64().or_else(|| detail.as_str().and_then(|text| text.parse().ok()))
+    events.iter().rev().find_map(|event| number(event.pointer("/detail/fsync_ms")?))
 }
 
-fn wall_ms() -> u64 {
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+pub(super) fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
