@@ -1,4 +1,13 @@
-//! `cargo xtask bench`: many rounds, for the tail.
+//! `cargo xtask bench`: many rounds, for the tail, and what the pair can carry.
+
+mod live;
+pub(crate) mod pair;
+mod rate;
+mod redis;
+mod stage;
+mod table;
+mod transfer;
+mod updates;
 
 use std::path::Path;
 

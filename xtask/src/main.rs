@@ -7,6 +7,7 @@
 //! build           the daemons and the browser bundle
 //! sim             the pair and its clients in virtual time, by seed
 //! bench failover  many rounds with a native client
+//! bench pair      what the pair can carry, and how it moves under many clients
 //! ```
 //!
 //! It needs rustup and a C compiler; what else a command needs, it sets up or names.
@@ -83,6 +84,9 @@ enum Bench {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// What the pair can carry (updates, live values, transfers), and how it moves under 1,000
+    /// clients; below ten minutes
+    Pair(bench::pair::Options),
 }
 
 fn main() -> ExitCode {
@@ -105,5 +109,6 @@ fn run(cli: Cli) -> Outcome {
         Command::Bench { what: Bench::Failover { rounds, json } } => {
             bench::failover(rounds, json.as_deref())
         }
+        Command::Bench { what: Bench::Pair(options) } => bench::pair::run(&options),
     }
 }

@@ -1,4 +1,4 @@
-//! One HTTP exchange on a connection of its own.
+//! HTTP exchanges: one on a connection of its own, or many on one that stays open.
 
 use std::time::Duration;
 
@@ -88,26 +88,87 @@ async fn exchange_unbound(
     headers: &[(&str, &str)],
     body: Bytes,
 ) -> std::result::Result<Reply, String> {
-    let text = |e: &dyn std::fmt::Display| e.to_string();
-    let host = host_of(base);
-    let stream = TcpStream::connect(host).await.map_err(|e| text(&e))?;
-    let _ = stream.set_nodelay(true);
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|e| text(&e))?;
-    let driving = tokio::spawn(connection);
-    let mut request = http::Request::builder().method(method).uri(path).header("host", host);
-    if !body.is_empty() {
-        request = request.header("content-type", "application/json");
+    Connection::dial(base).await?.asks(method, path, headers, body).await
+}
+
+/// A connection that stays open for one exchange after the other.
+#[derive(Debug)]
+pub struct Connection {
+    host: String,
+    sender: http1::SendRequest<Full<Bytes>>,
+    driving: tokio::task::JoinHandle<()>,
+}
+
+impl Connection {
+    /// Connects to a base URL.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn open(base: &str) -> Result<Connection> {
+        let what = format!("connect to {base}");
+        match tokio::time::timeout(EXCHANGE_MAX, Connection::dial(base)).await {
+            Ok(done) => done.map_err(|why| Error::Wire { what, why }),
+            Err(_) => Err(Error::wire(what, "no answer in time")),
+        }
     }
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+
+    /// One exchange.
+    ///
+    /// # Errors
+    /// No whole answer.
+    pub async fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Reply> {
+        let what = format!("{method} {path}");
+        match tokio::time::timeout(EXCHANGE_MAX, self.asks(method, path, headers, body)).await {
+            Ok(done) => done.map_err(|why| Error::Wire { what, why }),
+            Err(_) => Err(Error::wire(what, "no answer in time")),
+        }
     }
-    let request = request.body(Full::new(body)).map_err(|e| text(&e))?;
-    let response = sender.send_request(request).await.map_err(|e| text(&e))?;
-    let (head, body) = response.into_parts();
-    let body = body.collect().await.map_err(|e| text(&e))?.to_bytes();
-    driving.abort();
-    Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+
+    async fn dial(base: &str) -> std::result::Result<Connection, String> {
+        let host = host_of(base);
+        let stream = TcpStream::connect(host).await.map_err(|e| e.to_string())?;
+        let _ = stream.set_nodelay(true);
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+        let driving = tokio::spawn(async move { drop(connection.await) });
+        Ok(Connection { host: host.to_owned(), sender, driving })
+    }
+
+    async fn asks(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> std::result::Result<Reply, String> {
+        let text = |e: &dyn std::fmt::Display| e.to_string();
+        self.sender.ready().await.map_err(|e| text(&e))?;
+        let request = http::Request::builder().method(method).uri(path);
+        let mut request = request.header("host", &self.host);
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body)).map_err(|e| text(&e))?;
+        let response = self.sender.send_request(request).await.map_err(|e| text(&e))?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|e| text(&e))?.to_bytes();
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driving.abort();
+    }
 }
 
 /// `host:port` of a base URL such as `http://127.0.0.1:8088`.
