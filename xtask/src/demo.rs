@@ -48,11 +48,13 @@ fn introduce(pair: &Pair) -> Outcome {
     let keys = [
         key("k", "kill the active node"),
         key("f", "freeze it, or thaw it"),
+        key("s", "switch over to the other node"),
         key("b", "bring back what is down"),
         key("o", "open the page"),
         key("q", "quit"),
     ];
     println!("  {}", keys.join("   "));
+    println!("  {}", style("a master that returns takes the level back once it has all").dim());
     println!();
     Ok(())
 }
@@ -119,6 +121,7 @@ async fn follow_keys(pair: &Pair) -> Outcome {
         match key {
             Some('k') => kill_active(pair).await?,
             Some('f') => frozen = freeze_or_thaw(pair, frozen).await?,
+            Some('s') => switch_over(pair).await,
             Some('b') => {
                 if let Some(node) = frozen.take() {
                     node.thaw()?;
@@ -166,6 +169,17 @@ async fn kill_active(pair: &Pair) -> Outcome {
             say("no node is active at the moment");
             Ok(())
         }
+    }
+}
+
+async fn switch_over(pair: &Pair) {
+    let Some(node) = active(pair).await else {
+        say("no node is active at the moment");
+        return;
+    };
+    match node.fail_over().await {
+        Ok(()) => say(&format!("node {} is asked to hand over", node.id())),
+        Err(e) => say(&format!("node {} does not hand over: {e}", node.id())),
     }
 }
 

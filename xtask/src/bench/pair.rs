@@ -52,7 +52,7 @@ impl Options {
             ]
         };
         if self.quick {
-            return Size { windows: 2, mib: 8, slow_mib: 2, crowd: 50, phases: phases(3) };
+            return Size { windows: 2, mib: 16, slow_mib: 10, crowd: 50, phases: phases(3) };
         }
         let slow_mib = if self.full { 100 } else { 20 };
         Size { windows: 8, mib: 100, slow_mib, crowd: 1_000, phases: phases(self.rounds) }
@@ -69,16 +69,16 @@ struct Result<'a> {
 pub(crate) fn run(options: &Options) -> Outcome {
     let size = options.size();
     build::daemons()?;
-    let rows = pair::runtime()?.block_on(rates(&size))?;
+    let Rates { rows, failed } = pair::runtime()?.block_on(rates(&size))?;
     println!("\n{}\n", table::table(&rows));
     let Size { phases, crowd, .. } = size;
     let report = check::measure(&Plan { phases, browsers: false, crowd })?;
-    println!("\n{}", table::table(&rows));
     println!("\n{}", report.table());
     if let Some(file) = options.json.as_deref() {
         check::write_json(file, &Result { rates: &rows, outages: &report })?;
     }
-    let mut problems: Vec<String> = rows.iter().filter_map(Row::problem).collect();
+    let mut problems = failed;
+    problems.extend(rows.iter().filter_map(Row::problem));
     problems.extend(report.problems());
     if problems.is_empty() {
         steps::say("nothing lost, nothing doubled, all targets met");
@@ -87,24 +87,42 @@ pub(crate) fn run(options: &Options) -> Outcome {
     Err(Failure::Verdict(problems.join("\n        ")))
 }
 
-async fn rates(size: &Size) -> Outcome<Vec<Row>> {
+/// What was measured, and what could not be.
+#[derive(Default)]
+struct Rates {
+    rows: Vec<Row>,
+    failed: Vec<String>,
+}
+
+impl Rates {
+    /// One part that fails leaves the others standing.
+    fn add(&mut self, what: &str, part: Outcome<Vec<Row>>) {
+        match part {
+            Ok(rows) => self.rows.extend(rows),
+            Err(failure) => self.failed.push(format!("{what}: {failure}")),
+        }
+    }
+}
+
+async fn rates(size: &Size) -> Outcome<Rates> {
     let stage = Stage::open()?;
     let windows = size.windows;
-    let bar = steps::progress("rates", 4);
-    let step = |name: &'static str| bar.set_message(name);
-    step("live values to the standby");
+    let bar = steps::progress("rates", 5);
+    let step = |name: &'static str| {
+        bar.set_message(name);
+        bar.inc(1);
+        name
+    };
+    let mut rates = Rates::default();
+    let what = step("live values");
     let redis = Redis::start(&stage.place("redis")?).await?;
-    let mut rows = live::rows(&stage, redis.as_ref(), windows).await?.to_vec();
+    rates.add(what, live::rows(&stage, redis.as_ref(), windows).await.map(Vec::from));
     drop(redis);
-    bar.inc(1);
-    step("config updates");
-    rows.extend(updates::config(&stage, windows).await?);
-    bar.inc(1);
-    step("kept updates");
-    rows.push(updates::kept(&stage, windows).await?);
-    bar.inc(1);
-    step("full transfers");
-    rows.extend(transfer::rows(&stage, size.mib, size.slow_mib).await?);
+    rates.add(step("config updates"), updates::config(&stage, windows).await);
+    rates.add(step("kept updates"), updates::kept(&stage, windows).await.map(|row| vec![row]));
+    let what = step("full transfer");
+    rates.add(what, transfer::straight(&stage, size.mib).await);
+    rates.add(step("slow full transfer"), transfer::slowly(&stage, size.slow_mib).await);
     bar.finish_and_clear();
-    Ok(rows)
+    Ok(rates)
 }

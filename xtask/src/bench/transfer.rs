@@ -20,17 +20,23 @@ const SLOW: u64 = 1_000_000;
 /// A heartbeat must come within this time of the one before: the failover timeout.
 const SPAN_MS: f64 = 800.0;
 
-/// Measures a transfer of so many MiB straight, and one of `slow_mib` over the slow wire.
-pub(super) async fn rows(stage: &Stage, mib: usize, slow_mib: usize) -> Outcome<Vec<Row>> {
-    let builder = stage.pair("transfer", "")?;
-    let straight = transfer(builder, stage, "transfer", mib).await?;
+/// Measures a transfer of so many MiB.
+pub(super) async fn straight(stage: &Stage, mib: usize) -> Outcome<Vec<Row>> {
+    let pair = fill(stage.pair("transfer", "")?, stage, "transfer", mib)?;
+    Ok(carry(pair, SETTLE_MAX).await?.rows(mib, "straight").into())
+}
+
+/// The same over the slow wire.
+pub(super) async fn slowly(stage: &Stage, mib: usize) -> Outcome<Vec<Row>> {
     let relay = Relay::reserved().await?;
     let builder = stage.pair("transfer-slow", "")?.dialing_through(&relay.address()?);
-    let slow = slowly(builder, stage, slow_mib, relay).await?;
-    Ok([(straight, mib, "straight"), (slow, slow_mib, "over a wire of 1 MB/s")]
-        .into_iter()
-        .flat_map(|(seen, mib, how)| seen.rows(mib, how))
-        .collect())
+    let pair = fill(builder, stage, "transfer-slow", mib)?;
+    let relay = relay.leads_to(&format!("127.0.0.1:{}", pair.master().spec().http))?;
+    relay.throttle(To::Dialer, SLOW);
+    relay.throttle(To::Listener, SLOW);
+    let seconds = u64::try_from(mib * FILE_BYTES).unwrap_or(u64::MAX) / SLOW;
+    let seen = carry(pair, Duration::from_secs(seconds * 2) + SETTLE_MAX).await?;
+    Ok(seen.rows(mib, "over a wire of 1 MB/s").into())
 }
 
 /// What one transfer has shown.
@@ -54,25 +60,6 @@ impl Seen {
                 .note("no loss seen by either node"),
         ]
     }
-}
-
-async fn slowly(
-    builder: PairBuilder,
-    stage: &Stage,
-    mib: usize,
-    relay: tandem_tests::relay::Unled,
-) -> Outcome<Seen> {
-    let pair = fill(builder, stage, "transfer-slow", mib)?;
-    let master = format!("127.0.0.1:{}", pair.master().spec().http);
-    let relay = relay.leads_to(&master)?;
-    relay.throttle(To::Dialer, SLOW);
-    relay.throttle(To::Listener, SLOW);
-    let seconds = u64::try_from(mib * FILE_BYTES).unwrap_or(u64::MAX) / SLOW;
-    carry(pair, Duration::from_secs(seconds * 2) + SETTLE_MAX).await
-}
-
-async fn transfer(builder: PairBuilder, stage: &Stage, name: &str, mib: usize) -> Outcome<Seen> {
-    carry(fill(builder, stage, name, mib)?, SETTLE_MAX).await
 }
 
 /// Gives the project so many MiB of files that do not compress.
