@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +31,12 @@ pub struct Simulator {
 
 /// The waves of one period.
 #[derive(Debug)]
-struct Group(Mutex<Vec<Wave>>);
+struct Group {
+    waves: Mutex<Vec<Wave>>,
+    /// Whether they have gone on from the other node's values and may be shown. The permit may
+    /// be there a moment before the module hears of it.
+    shows: AtomicBool,
+}
 
 impl Simulator {
     /// Samples nothing yet.
@@ -52,7 +58,8 @@ impl Simulator {
             }
         }
         for (period_ms, waves) in periods {
-            let group = Arc::new(Group(Mutex::new(waves)));
+            let (waves, shows) = (Mutex::new(waves), AtomicBool::new(false));
+            let group = Arc::new(Group { waves, shows });
             self.groups.push(Arc::clone(&group));
             let period = Duration::from_millis(period_ms);
             self.sources.start(run(self.context.clone(), period, group));
@@ -77,6 +84,11 @@ impl Module for Simulator {
             self.start(&now.definitions);
         }
         let before = self.running.replace((now.stage, Arc::clone(&now.definitions)));
+        if !now.stage.is_active() {
+            for group in &self.groups {
+                group.shows.store(false, Ordering::Release);
+            }
+        }
         if !now.stage.is_active() || (keeps && before.is_some_and(|(at, _)| at == now.stage)) {
             return;
         }
@@ -100,21 +112,25 @@ async fn run(context: Context, period: Duration, group: Arc<Group>) {
 impl Group {
     /// Goes on from what the active node sent last, not from what was computed beside it.
     fn go_on(&self, context: &Context) {
-        for wave in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+        let mut waves = self.waves.lock().unwrap_or_else(PoisonError::into_inner);
+        for wave in waves.iter_mut() {
             wave.go_on(context);
         }
+        self.shows.store(true, Ordering::Release);
     }
 
     fn sample(&self, context: &Context) {
         let time = context.wall();
-        let mut waves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waves = self.waves.lock().unwrap_or_else(PoisonError::into_inner);
         let sampled = waves.iter_mut().map(|wave| {
             let value = wave.next(time);
             (wave.path.clone(), Sample { value, quality: Quality::Good, time })
         });
-        // Without a permit they are computed and go nowhere.
+        // Before that, and without a permit, they are computed and go nowhere.
         let sampled: Vec<_> = sampled.collect();
-        context.publish(sampled);
+        if self.shows.load(Ordering::Acquire) {
+            context.publish(sampled);
+        }
     }
 }
 
