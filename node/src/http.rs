@@ -35,6 +35,7 @@ mod session;
 mod slots;
 mod stand;
 mod stream;
+mod system;
 mod tags;
 #[cfg(test)]
 mod tests;

@@ -13,10 +13,10 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tandem_protocol::event::{NodeEvent, Severity};
 use tandem_protocol::gateway::Gateway;
 use tandem_protocol::gateway::input::{self, Loaded};
 use tandem_protocol::node::{BootId, Role};
-use tandem_protocol::settings::RecoveryMode;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -72,6 +72,10 @@ pub fn run(options: Options) -> Result<()> {
     say_start(&options, address);
 
     let clock = Clock::start();
+    let story = events.clone();
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!("{} {} starts (version {version})", options.role, options.node_id);
+    tell_run(&story, clock, Severity::Info, text);
     let (senders, inbox) = Inbox::new();
     let (store, store_thread) = store::spawn(database, clock, senders.stored.clone())?;
     let core = Core { clock, senders, store, events, logs, live: Live::new(), admin };
@@ -83,6 +87,11 @@ pub fn run(options: Options) -> Result<()> {
         .build()
         .map_err(|e| Error::Setup { what: "start the rooms", reason: e.to_string() })?;
     let result = rooms.block_on(serve(&options, wired, folder, listener, ended));
+    let (severity, text) = match &result {
+        Ok(()) => (Severity::Info, "stopped on request".to_owned()),
+        Err(error) => (Severity::Error, format!("ends: {error}")),
+    };
+    tell_run(&story, clock, severity, text);
     rooms.shutdown_timeout(ROOMS_WAIT);
     if matches!(result, Ok(()) | Err(Error::Refused(_))) {
         // The driver has ended, and with it the last handle of the store: what was given is
@@ -96,14 +105,14 @@ pub fn run(options: Options) -> Result<()> {
 fn say_start(options: &Options, address: SocketAddr) {
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(node = %options.node_id, role = %options.role, %address, version, "starts");
-    if options.role == Role::Master
-        && options.shared.master_recovery_mode == RecoveryMode::Automatic
-    {
-        tracing::info!(
-            "master_recovery_mode Automatic has no effect yet: a master that lost the level stays \
-             standby when it returns"
-        );
-    }
+}
+
+/// The node's own log tells when each of its runs began and how it ended: a run without an end
+/// was killed.
+fn tell_run(events: &events::Handle, clock: Clock, severity: Severity, text: String) {
+    let kind = "node".to_owned();
+    let detail = serde_json::Map::new();
+    events.record(NodeEvent { time: clock.wall(), severity, kind, text, detail });
 }
 
 /// What the driver's thread is made of.

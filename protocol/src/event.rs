@@ -82,7 +82,8 @@ pub struct NodeEvent {
     pub time: UnixMs,
     /// How much it matters.
     pub severity: Severity,
-    /// A word to look for: `level`, `link`, `evidence`, `fence`, `sync`, `archive`, `refused`.
+    /// A word to look for: `level`, `link`, `evidence`, `fence`, `sync`, `fullsync`, `archive`,
+    /// `refused`, `node`.
     pub kind: String,
     /// What to read.
     pub text: String,

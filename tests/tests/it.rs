@@ -10,6 +10,8 @@ mod data;
 mod levels;
 #[path = "it/network.rs"]
 mod network;
+#[path = "it/operators.rs"]
+mod operators;
 #[path = "it/peers.rs"]
 mod peers;
 #[path = "it/proxy.rs"]

@@ -14,7 +14,7 @@ use super::reply::{Failure, Reply};
 use super::slots::Class;
 use super::{
     State, actions, admin, alarms, archive, config, front, gwinfo, health, metrics, network,
-    origin, pages, recorded, redundancy, resources, sdk, session, stream, tags,
+    origin, pages, recorded, redundancy, resources, sdk, session, stream, system, tags,
 };
 
 /// A request's body, where its path says nothing else.
@@ -109,6 +109,9 @@ async fn data(
             }
             if let Some(tag) = path.strip_prefix("tags/") {
                 let tag = decode(tag)?;
+                if let Some(name) = tag.strip_prefix(system::FOLDER) {
+                    return reads(&method).and_then(|()| system::one(state, name));
+                }
                 return match method {
                     Method::GET | Method::HEAD => tags::one(state, request.headers(), &tag),
                     Method::POST => tags::write(state, &tag, request).await,

@@ -193,6 +193,27 @@ async fn a_log_level_is_set_for_one_provider() {
     assert_eq!(node.ask(&format!("PUT {ROOT}/logs/levels"), "{}").await.code, 401);
 }
 
+#[tokio::test]
+async fn the_pair_can_be_read_as_tags_on_a_standby_too() {
+    let node = Node::start(Level::Cold, Limits::default()).await;
+    let tag = "/data/api/v1/tags/%5BSystem%5DGateway/Redundancy/";
+    for (name, value) in [
+        ("ActivityLevel", serde_json::json!("Cold")),
+        ("Role", serde_json::json!("Master")),
+        ("IsActive", serde_json::json!(false)),
+        ("IsMaster", serde_json::json!(true)),
+        ("Connection/PeerId", serde_json::json!("")),
+        ("Connection/IsConnected", serde_json::json!(false)),
+    ] {
+        let got = node.get(&format!("{tag}{name}")).await.json();
+        assert_eq!((&got["value"], got["quality"].as_str()), (&value, Some("Good")), "{name}");
+        assert_eq!(got["tag"], format!("[System]Gateway/Redundancy/{name}"));
+    }
+    assert_eq!(node.get(&format!("{tag}Away")).await.code, 404);
+    let write = node.ask(&format!("POST {tag}IsActive"), r#"{"value":true}"#).await;
+    assert_eq!(write.code, 405);
+}
+
 /// A stream and what it has said.
 struct Reader {
     stream: TcpStream,

@@ -1,0 +1,245 @@
+//! What an administrator does and reads: commands of the shell, events, counts, the stream.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tandem_protocol::node::Level;
+use tandem_protocol::session::Outcome;
+use tandem_tests::harness::project::SETPOINT;
+use tandem_tests::harness::{Error, Node, Operator, Pair, Result, binary, until, web};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::peers::LOST;
+
+const ROOT: &str = "/data/api/v1/redundancy";
+/// A command ends within this time, also on a busy machine.
+const COMMAND_MAX: Duration = Duration::from_secs(20);
+/// Counts and states are as they should be within this time.
+const SHOWS_MAX: Duration = Duration::from_secs(10);
+
+/// What a command did.
+#[derive(Debug)]
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+/// `tandem-node ARGS --config FILE-of-the-node`.
+async fn run(node: &Node, args: &[&str]) -> Result<Ran> {
+    let wrong = |why: String| Error::Wire { what: format!("tandem-node {args:?}"), why };
+    let mut command = tokio::process::Command::new(binary("tandem-node")?);
+    command.args(args).arg("--config").arg(node.spec().file()).kill_on_drop(true);
+    command.stdin(std::process::Stdio::null());
+    let ran = timeout(COMMAND_MAX, command.output()).await;
+    let ran = ran.map_err(|_| wrong("did not end".to_owned()))?;
+    let ran = ran.map_err(|e| wrong(e.to_string()))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let code = ran.status.code().unwrap_or(-1);
+    Ok(Ran { code, out: text(&ran.stdout), err: text(&ran.stderr) })
+}
+
+/// Runs a command until it ends with this code.
+async fn ends_with(node: &Node, args: &[&str], code: i32) -> Result<Ran> {
+    until(&format!("{args:?} ends with {code}"), SHOWS_MAX, async || match run(node, args).await {
+        Ok(ran) if ran.code == code => Ok(ran),
+        Ok(ran) => Err(format!("{ran:?}")),
+        Err(error) => Err(error.to_string()),
+    })
+    .await
+}
+
+/// The counts of a provider, once they are as wanted.
+async fn counts(node: &Node, provider: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    until(&format!("counts of {provider} at {}", node.id()), SHOWS_MAX, async || {
+        let all = node.get(&format!("{ROOT}/providers")).await.map_err(|e| e.to_string())?.json();
+        let items = all["items"].as_array().cloned().unwrap_or_default();
+        match items.into_iter().find(|item| item["name"] == provider) {
+            Some(found) if wanted(&found) => Ok(found),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+}
+
+fn number(of: &Value, key: &str) -> f64 {
+    of[key].as_f64().unwrap_or_else(|| panic!("{key} in {of}"))
+}
+
+/// A stream of server-sent events.
+struct Stream {
+    socket: TcpStream,
+    said: String,
+}
+
+impl Stream {
+    async fn of(node: &Node) -> Result<Stream> {
+        let host = web::host_of(node.base());
+        let wrong =
+            |e: std::io::Error| Error::Wire { what: "stream".to_owned(), why: e.to_string() };
+        let mut socket = TcpStream::connect(host).await.map_err(wrong)?;
+        let head = format!("GET {ROOT}/stream HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.map_err(wrong)?;
+        Ok(Stream { socket, said: String::new() })
+    }
+
+    async fn says(&mut self, what: &str) -> Result {
+        let wrong = |why: String| Error::Wire { what: format!("stream says {what}"), why };
+        let mut bytes = [0; 4096];
+        while !self.said.contains(what) {
+            let read = timeout(SHOWS_MAX, self.socket.read(&mut bytes)).await;
+            let read = read.map_err(|_| wrong(self.said.clone()))?;
+            match read {
+                Ok(0) => return Err(wrong(format!("it ended: {}", self.said))),
+                Ok(n) => self.said += &String::from_utf8_lossy(&bytes[..n]),
+                Err(error) => return Err(wrong(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_says_whether_all_is_well() -> Result {
+    let pair = Pair::named("status_says_whether_all_is_well").start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    for node in pair.nodes() {
+        let well = ends_with(node, &["status"], 0).await?;
+        assert!(well.out.contains("all is well") && !well.out.contains('\u{1b}'), "{well:?}");
+        let told = run(node, &["status", "--json"]).await?.json();
+        assert_eq!(
+            (told["healthy"].as_bool(), told["nodes"].as_array().map(Vec::len)),
+            (Some(true), Some(2))
+        );
+        assert_eq!(told["nodes"][0]["node"]["status"]["node"], node.id());
+        assert_ne!(told["nodes"][1]["node"]["status"]["node"], node.id());
+    }
+    pair.backup().kill().await?;
+    let alone = ends_with(pair.master(), &["status"], 1).await?;
+    assert!(alone.out.contains("cannot be reached"), "{alone:?}");
+    // Asked at the dead one, its options say where the other is.
+    let seen = run(pair.backup(), &["status", "--json"]).await?;
+    assert_eq!((seen.code, seen.json()["nodes"][1]["reachable"].as_bool()), (1, Some(true)));
+    pair.master().kill().await?;
+    let dark = run(pair.master(), &["status"]).await?;
+    assert_eq!(dark.code, 2, "{dark:?}");
+    // Other commands that need the node say where it was looked for.
+    let events = run(pair.master(), &["events"]).await?;
+    assert!(events.code == 69 && events.err.contains(pair.master().base()), "{events:?}");
+    pair.ends(LOST).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_moves_the_level() -> Result {
+    let pair = Pair::named("a_person_moves_the_level").start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    ends_with(pair.master(), &["status"], 0).await?;
+    let before = pair.master().status().await?.term.map_or(0, |term| term.counter);
+    let mut stream = Stream::of(pair.backup()).await?;
+    stream.says("event: counters\n").await?;
+
+    let path = format!("{ROOT}/gwaction/failover");
+    let denied = web::post(pair.master().base(), &path, &[], &Value::Null).await?;
+    assert_eq!(denied.status, 401, "{}", denied.text());
+
+    let moved = run(pair.master(), &["failover"]).await?;
+    assert!(moved.code == 0 && moved.out.contains("b is active with term"), "{moved:?}");
+    assert!(moved.out.contains(" ms from the request on"), "{moved:?}");
+    stream.says("\"level\":\"Active\"").await?;
+    stream.says("event: event\n").await?;
+    let now = pair.backup().becomes_active().await?.term.map_or(0, |term| term.counter);
+    assert!(now > before, "{now} after {before}");
+
+    // The same request again, at either node: somebody was faster.
+    for node in pair.nodes() {
+        let again = run(node, &["failover", "--term", &before.to_string()]).await?;
+        assert!(again.code == 75 && again.err.contains("the term in force is"), "{again:?}");
+    }
+    // Asked at the standby it is forwarded.
+    assert_eq!(pair.settles().await?.id(), "b");
+    let back = ends_with(pair.master(), &["failover"], 0).await?;
+    assert!(back.out.contains("a is active with term"), "{back:?}");
+    assert_eq!(pair.settles().await?.id(), "a");
+
+    let levels = run(pair.backup(), &["events", "--kind", "level", "--json"]).await?;
+    let lines: Vec<Value> =
+        levels.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let up = lines.iter().find(|event| event["detail"]["to"] == "Active");
+    let up = up.unwrap_or_else(|| panic!("no way up in {lines:?}"));
+    for key in ["from", "to", "term", "reason"] {
+        assert!(up["detail"].get(key).is_some(), "{key} in {up}");
+    }
+    pair.ends(LOST).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_flows_is_counted_on_both_nodes() -> Result {
+    let pair = Pair::named("what_flows_is_counted_on_both_nodes").start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let (a, b) = (pair.master(), pair.backup());
+    let mut operator = Operator::at(a.base()).await?;
+    for n in 1..=20 {
+        let answered = operator.writes(SETPOINT, f64::from(n)).await?;
+        assert_eq!(answered, (Outcome::Applied, 2));
+    }
+    let here = counts(a, "tags", |c| number(c, "dispatched") >= 20.0).await?;
+    assert!(number(&here, "queued") >= 20.0 && number(&here, "queuedPerSecond") > 0.0, "{here}");
+    assert!(number(&here, "pending") < 1.0 && number(&here, "dispatchedPerSecond") > 0.0, "{here}");
+    let there =
+        counts(b, "tags", |c| number(c, "pulled") >= 20.0 && number(c, "lastApplyDuration") >= 0.0)
+            .await?;
+    assert!(number(&there, "lastPull") >= 0.0 && number(&there, "queued") < 1.0, "{there}");
+    assert_eq!(
+        (there["fullSyncNeeded"].as_bool(), there["restartRequired"].as_bool()),
+        (Some(false), Some(false))
+    );
+
+    // Alone, what the other node lacks only grows.
+    b.kill().await?;
+    a.shows("alone", SHOWS_MAX, |s| s.peer.as_ref().is_some_and(|peer| !peer.connected)).await?;
+    for n in 1..=5 {
+        operator.writes(SETPOINT, f64::from(n)).await?;
+    }
+    counts(a, "tags", |c| number(c, "pending") >= 5.0).await?;
+    b.start().await?;
+    pair.settles().await?;
+    counts(a, "tags", |c| number(c, "pending") < 1.0).await?;
+    pair.ends(LOST).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loss_is_told_by_the_survivor_and_a_restart_forgets_nothing() -> Result {
+    let pair = Pair::named("a_loss_is_told").start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    pair.master().kill().await?;
+    pair.backup().becomes_active().await?;
+    let story = run(pair.backup(), &["events"]).await?;
+    let told = |kind: &str| story.out.lines().rfind(|line| line.contains(&format!("  {kind} ")));
+    let level = told("level").unwrap_or_else(|| panic!("no level in {}", story.out));
+    for fact in ["from=", "to=Active", "term=", "reason=", "_ms="] {
+        assert!(level.contains(fact), "{fact} in {level}");
+    }
+    assert!(told("evidence").is_some() && told("link").is_some(), "{}", story.out);
+    // The next run of the survivor still knows it.
+    pair.master().start().await?;
+    pair.settles().await?;
+    pair.backup().kill().await?;
+    pair.master().becomes_active().await?;
+    pair.backup().start().await?;
+    pair.backup().shows("is back", SHOWS_MAX, |s| s.level != Level::Undecided).await?;
+    let after = run(pair.backup(), &["events", "--limit", "1000"]).await?;
+    assert!(after.out.contains(level), "{level} not in {}", after.out);
+    let full = pair.backup().get(&format!("{ROOT}/events?kind=fullsync")).await?.json();
+    let first = full["items"].as_array().and_then(|items| items.last()).cloned();
+    let first = first.unwrap_or_else(|| panic!("the first fill left no event: {full}"));
+    assert!(first["detail"]["reason"].is_string() && first["severity"].is_string(), "{first}");
+    pair.ends(LOST).await
+}
