@@ -206,7 +206,7 @@ async fn the_pair_can_be_read_as_tags_on_a_standby_too() {
         ("Connection/IsConnected", serde_json::json!(false)),
     ] {
         let got = node.get(&format!("{tag}{name}")).await.json();
-        assert_eq!((&got["value"], got["quality"].as_str()), (&value, Some("Good")), "{name}");
+        assert_eq!((&got["value"], got["quality"].as_str()), (&value, Some("good")), "{name}");
         assert_eq!(got["tag"], format!("[System]Gateway/Redundancy/{name}"));
     }
     assert_eq!(node.get(&format!("{tag}Away")).await.code, 404);
