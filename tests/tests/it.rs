@@ -4,6 +4,8 @@
 mod bad_input;
 #[path = "it/clients.rs"]
 mod clients;
+#[path = "it/config.rs"]
+mod config;
 #[path = "it/data.rs"]
 mod data;
 #[path = "it/levels.rs"]

@@ -1,6 +1,11 @@
 //! A connection gets a session: opened anew, or resumed with its token.
+//!
+//! A node that was started for the first time is active a moment before its projects are in the
+//! store. A client that opens a page then waits for them, for a bounded time: `no_such_page` would
+//! end it for good.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tandem_protocol::event::EventPosition;
 use tandem_protocol::gateway::input::{Items, Request};
@@ -17,7 +22,13 @@ use tokio::time::Instant;
 
 use super::requests::{Finished, Running, Session};
 use super::{Connection, End, Flow, Mode, RETRY, Stance, Told};
+use crate::projects::PROJECT;
 use crate::sessions::hub::{hash, secret};
+
+/// An open waits so long for a project that is still being loaded.
+const LOADING_MAX: Duration = Duration::from_secs(5);
+/// It looks again this often.
+const LOADING_LOOK: Duration = Duration::from_millis(50);
 
 /// A session on its way.
 #[derive(Debug)]
@@ -27,6 +38,7 @@ pub(super) struct Opening {
     request: Request,
     answer: Option<Answer>,
     asked: bool,
+    since: Instant,
 }
 
 /// Where a session's user is.
@@ -42,6 +54,21 @@ impl Place {
         let (params, props) = (record.params(), record.props());
         Place { project: record.project, page: record.page, params, props }
     }
+}
+
+/// Whether the project that is asked for may still be on its way into the store: there is none at
+/// all yet, or its own file, which comes last, is missing.
+fn is_loading(config: &Items, request: &Request) -> bool {
+    let Request::Open { project, .. } = request else { return false };
+    let names = config.keys().filter(|key| key.provider == PROJECT).map(|key| &key.key);
+    let (mut any, mut begun, mut whole) = (false, false, false);
+    for name in names {
+        let of_project = name.strip_prefix(project.as_str()).and_then(|n| n.strip_prefix('/'));
+        any |= name.ends_with("/project.toml");
+        begun |= of_project.is_some();
+        whole |= of_project == Some("project.toml");
+    }
+    !any || (begun && !whole)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
@@ -75,7 +102,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             params,
             props,
         };
-        self.opening = Some(Opening { session, token, request, answer: None, asked: false });
+        self.opening = Some(Opening {
+            session,
+            token,
+            request,
+            answer: None,
+            asked: false,
+            since: Instant::now(),
+        });
         Ok(())
     }
 
@@ -103,6 +137,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
             Answer::Done { outcome: Outcome::Rejected { reason }, .. } => {
                 Err(End::Close(CloseReason::Limit, reason))
+            }
+            Answer::NoSuchPage
+                if opening.since.elapsed() < LOADING_MAX
+                    && is_loading(&self.hub.driver.items(Kind::Config), &opening.request) =>
+            {
+                opening.asked = false;
+                self.retry_at = Some(Instant::now() + LOADING_LOOK);
+                Ok(())
             }
             Answer::NoSuchPage => {
                 let detail = match &opening.request {

@@ -63,6 +63,7 @@ fn settings() -> Items {
     ], "alarms": [{ "name": "Hot", "tag": "Wave", "above": 90.0 }] });
     let files = [
         (ItemKey::new("settings", "gateway"), settings.to_string()),
+        (ItemKey::new("project", "plant/project.toml"), "start = \"one\"".to_owned()),
         (ItemKey::new("project", "plant/pages/one.html"), String::new()),
     ];
     let item = |body: String| Item { body: Bytes::from(body), changed: Position::default() };
