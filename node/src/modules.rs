@@ -203,6 +203,9 @@ pub trait Module: Send + 'static {
     }
 }
 
+/// Names of the built-in modules: each is a provider of config.
+pub const BUILT_IN: [&str; 4] = ["simulator", "host", "alarms", "notifier"];
+
 /// The built-in modules.
 pub fn built_in(room: &Room) -> Vec<Box<dyn Module>> {
     vec![

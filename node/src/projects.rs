@@ -15,6 +15,7 @@
 
 pub mod check;
 mod folder;
+pub mod reload;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -160,10 +160,16 @@ impl Handle {
                     inner.active = Some((permit.activation, now));
                 }
             }
-            Output::Reload { kind, .. } => self.lock().counts.reloaded(*kind),
+            // Config is in force when projects and modules have started anew.
+            Output::Reload { kind: Kind::Kept, .. } => self.in_force(Kind::Kept),
             _ => {}
         }
         None
+    }
+
+    /// What was installed is in force: nothing waits for a restart any more.
+    pub fn in_force(&self, kind: Kind) {
+        self.lock().counts.reloaded(kind);
     }
 
     fn syncs(&self, now: Instant, kind: Kind, plan: &SyncPlan, sends: bool) -> Option<NodeEvent> {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tandem_protocol::event::{NodeEvent, Severity};
 use tandem_protocol::gateway::Gateway;
 use tandem_protocol::gateway::input::{self, Loaded};
+use tandem_protocol::item::Kind;
 use tandem_protocol::node::{BootId, Role};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -290,6 +291,26 @@ fn ready(options: &Options, address: SocketAddr) {
     let _ = out.flush();
 }
 
+/// Notes each soft reboot: all config was replaced, and is in force again.
+fn restarted(
+    driver: &driver::Handle,
+    events: &events::Handle,
+    recording: &recording::Handle,
+) -> impl Fn(Duration) + Send + 'static {
+    let (clock, events, recording) = (driver.clock(), events.clone(), recording.clone());
+    move |took| {
+        recording.in_force(Kind::Config);
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let text = "all config was replaced: projects and modules have started anew";
+        tracing::info!(took_ms, "{text}");
+        let mut detail = serde_json::Map::new();
+        detail.insert("took_ms".to_owned(), took_ms.into());
+        let (severity, kind) = (Severity::Info, "reload".to_owned());
+        let (time, text) = (clock.wall(), text.to_owned());
+        events.record(NodeEvent { time, severity, kind, text, detail });
+    }
+}
+
 /// Starts all rooms that live beside the driver.
 fn start_rooms(
     options: &Options,
@@ -303,8 +324,10 @@ fn start_rooms(
     let hub = sessions::new(driver.clone(), live.clone(), sessions::Options::default());
     rooms.spawn(sessions::run(hub.clone(), shutdown.clone()));
     let room = modules::Room::new(driver.clone(), live.clone());
+    let room = room.on_restart(restarted(&driver, &events, &recording));
     let built_in = modules::built_in(&room);
     rooms.spawn(room.run(built_in, shutdown.clone()));
+    rooms.spawn(projects::reload::run(driver.clone(), shutdown.clone()));
     if let Some(folder) = folder {
         let (driver, mut shutdown) = (driver.clone(), shutdown.clone());
         // No room: it ends when the store holds what the folder holds.

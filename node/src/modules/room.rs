@@ -37,19 +37,35 @@ pub(super) struct Wanted {
 }
 
 /// The room in which modules live.
-#[derive(Debug)]
 pub struct Room {
     driver: driver::Handle,
     live: Live,
     wanted: mpsc::Sender<Wanted>,
     wanted_in: mpsc::Receiver<Wanted>,
+    restarted: Restarted,
+}
+
+/// Is told how long a soft reboot took.
+type Restarted = Box<dyn Fn(Duration) + Send>;
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Room").finish_non_exhaustive()
+    }
 }
 
 impl Room {
     /// A room without modules.
     pub fn new(driver: driver::Handle, live: Live) -> Room {
         let (wanted, wanted_in) = mpsc::channel(WANTED_MAX);
-        Room { driver, live, wanted, wanted_in }
+        Room { driver, live, wanted, wanted_in, restarted: Box::new(|_| {}) }
+    }
+
+    /// Tells of each soft reboot, when it is over.
+    #[must_use]
+    pub fn on_restart(mut self, restarted: impl Fn(Duration) + Send + 'static) -> Room {
+        self.restarted = Box::new(restarted);
+        self
     }
 
     /// What the module of this name works with.
@@ -60,7 +76,7 @@ impl Room {
 
     /// Runs modules until `shutdown`.
     pub async fn run(self, modules: Vec<Box<dyn Module>>, mut shutdown: Shutdown) {
-        let Room { driver, live, wanted: _own, mut wanted_in } = self;
+        let Room { driver, live, wanted: _own, mut wanted_in, restarted } = self;
         let mut levels = driver.levels();
         let mut settings = driver.settings_changes();
         let mut shown = driver.shown();
@@ -70,7 +86,8 @@ impl Room {
             config: Applied::default(),
             module,
         });
-        let mut host = Host { driver, live, now, hosted: hosted.collect(), appending: none() };
+        let mut host =
+            Host { driver, live, now, hosted: hosted.collect(), appending: none(), restarted };
         host.look_at_config();
         host.restore();
         host.enter();
@@ -134,6 +151,7 @@ struct Host {
     now: Now,
     hosted: Vec<Hosted>,
     appending: FuturesUnordered<Appending>,
+    restarted: Restarted,
 }
 
 impl Host {
@@ -161,15 +179,30 @@ impl Host {
     }
 
     fn shown(&mut self, shown: &Shown) {
-        if concerns_definitions(shown, &settings_key()) {
+        let replaced = matches!(shown, Shown::Reload { kind: Kind::Config });
+        if !replaced && concerns_definitions(shown, &settings_key()) {
             self.look_at_definitions();
         }
         match shown {
-            Shown::Reload { kind: Kind::Config } => self.look_at_config(),
+            Shown::Reload { kind: Kind::Config } => self.restart(),
             Shown::Updates { kind: Kind::Config, .. } => self.look_at_config(),
             Shown::Reload { kind: Kind::Kept } => self.restore(),
             Shown::Updates { kind: Kind::Kept, updates } => self.follow(updates),
         }
+    }
+
+    /// A soft reboot: all config was replaced, and every module starts anew with what differs.
+    fn restart(&mut self) {
+        let begun = self.driver.clock().now();
+        let stage = std::mem::replace(&mut self.now.stage, Stage::Cold);
+        self.enter();
+        self.now.definitions = read(&self.driver);
+        let tags = &self.now.definitions.tags;
+        self.live.retain(|path| tags.contains_key(path));
+        self.look_at_config();
+        self.now.stage = stage;
+        self.enter();
+        (self.restarted)(self.driver.clock().now().since(begun));
     }
 
     /// Something was shown that this room did not hear.

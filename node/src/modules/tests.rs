@@ -41,6 +41,8 @@ fn start(level: Level) -> Bench {
     let bench = Bench::new(level, &settings());
     let room = bench.room();
     let modules = built_in(&room);
+    let names: Vec<&str> = modules.iter().map(|module| module.name()).collect();
+    assert_eq!(names, super::BUILT_IN);
     bench.run(room, modules);
     bench
 }

@@ -10,9 +10,11 @@ use bytes::Bytes;
 use tandem_protocol::gateway::input::Items;
 use tandem_protocol::item::{Change, ItemKey};
 use tandem_protocol::limits::ITEM_MAX_BYTES;
+use tandem_protocol::limits::TAG_PATH_MAX_BYTES;
+use tandem_protocol::runtime::Definitions;
 use tandem_protocol::runtime::definitions::{GatewaySettings, file_key, settings_key};
 
-use super::folder::{DEPTH_MAX, FILES_MAX, FOLDER_MAX_BYTES, is_name, start_of};
+use super::folder::{DEPTH_MAX, FILES_MAX, FOLDER_MAX_BYTES, is_name, is_toml, start_of};
 use super::{PROJECT, SETTINGS};
 
 /// Why changes may not enter the store.
@@ -87,18 +89,19 @@ pub fn check(changes: &[Change], stored: &Items) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Whether a stored item can be put in force; `Err` says why not. Items of other providers are
-/// their own matter.
+/// Whether a stored item can be put in force at all. What a newer version wrote can, and so can what
+/// is only incomplete; items of other providers are their own matter.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn applies(key: &ItemKey, stored: &Items) -> Result<(), String> {
-    let Some(item) = stored.get(key) else { return Ok(()) };
-    let change = Change { key: key.clone(), body: Some(item.body.clone()) };
-    if key.provider != SETTINGS && !key.key.ends_with("/project.toml") {
-        return Ok(());
+pub fn applies(key: &ItemKey, body: &[u8]) -> Result<(), String> {
+    if *key == settings_key() {
+        return Definitions::readable(body);
     }
-    check(&[change], stored).map_err(|wrong| wrong.reason)
+    match key.key.split_once('/') {
+        Some((_, "project.toml")) if key.provider == PROJECT => is_toml(body),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn totals(after: &BTreeMap<&ItemKey, Option<&Bytes>>, stored: &Items) -> Result<(), Wrong> {
@@ -123,6 +126,11 @@ fn place(key: &ItemKey) -> Result<(), Wrong> {
         SETTINGS if *key == settings_key() => Ok(()),
         SETTINGS => wrong("the provider settings has one item, gateway".to_owned()),
         PROJECT => file(&key.key).or_else(|reason| wrong(reason.to_owned())),
+        module if crate::modules::BUILT_IN.contains(&module) => {
+            let right = (1..=TAG_PATH_MAX_BYTES).contains(&key.key.len())
+                && !key.key.chars().any(char::is_control);
+            if right { Ok(()) } else { wrong("its key is empty, too long or odd".to_owned()) }
+        }
         other => wrong(format!("there is no provider of config called {other}")),
     }
 }
@@ -168,7 +176,7 @@ mod tests {
     use tandem_protocol::item::{Change, Item, ItemKey, Position};
     use tandem_protocol::limits::ITEM_MAX_BYTES;
 
-    use super::{What, applies, check};
+    use super::{What, check};
 
     fn put(provider: &str, key: &str, body: &str) -> Change {
         let body = Some(Bytes::copy_from_slice(body.as_bytes()));
@@ -246,8 +254,5 @@ mod tests {
         for changes in right {
             assert_eq!(check(&changes, &stored()), Ok(()), "{changes:?}");
         }
-        assert!(applies(&ItemKey::new("project", "odd/project.toml"), &stored()).is_err());
-        assert_eq!(applies(&ItemKey::new("project", "demo/project.toml"), &stored()), Ok(()));
-        assert_eq!(applies(&ItemKey::new("newer", "thing"), &stored()), Ok(()));
     }
 }

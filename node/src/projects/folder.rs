@@ -216,6 +216,14 @@ pub(super) fn is_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
+/// Whether a stored text is TOML at all; the error has its line.
+pub(super) fn is_toml(body: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(body).map_err(|_| "the text is not UTF-8".to_owned())?;
+    let path = Path::new("project.toml");
+    let table = toml::from_str::<toml::Table>(text);
+    table.map(drop).map_err(|e| settings::toml_error(path, text, &e).to_string())
+}
+
 /// The start page that a stored `project.toml` names; the error has its line.
 pub(super) fn start_of(toml: &[u8]) -> Result<String, String> {
     let text = std::str::from_utf8(toml).map_err(|_| "the text is not UTF-8".to_owned())?;

@@ -291,6 +291,15 @@ max = 10
     }
 
     #[test]
+    fn the_example_is_right() {
+        let text = include_str!("../../../examples/gateway.toml");
+        let json = read(Path::new("gateway.toml"), text).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(json["alarms"][0]["pipeline"], json["pipelines"][0]["name"]);
+        assert_eq!(json["tags"].as_array().map(Vec::len), Some(4));
+    }
+
+    #[test]
     fn a_mistake_names_line_and_key() {
         for (more, expected) in [
             ("colour = 1\n", "gateway.toml:16: unknown field `colour`"),

@@ -170,6 +170,14 @@ impl Definitions {
         definitions
     }
 
+    /// Whether stored settings can be read at all, also those of a newer version.
+    ///
+    /// # Errors
+    /// What is wrong, with its place in the text.
+    pub fn readable(json: &[u8]) -> Result<(), String> {
+        serde_json::from_slice::<Stored>(json).map(drop).map_err(|e| e.to_string())
+    }
+
     /// The tag of this path, as a client names it.
     pub fn tag(&self, path: &str) -> Option<&TagDefinition> {
         self.tags.get(&path.parse::<TagPath>().ok()?)

@@ -92,10 +92,11 @@ async fn a_module_hears_of_its_config_and_of_what_is_in_force() {
     assert_eq!(takes(2).await, ["second Some(\"wrong\")", "third Some(\"3\")"]);
     let report = ("ear".to_owned(), "second".to_owned(), "this is wrong".to_owned());
     assert_eq!(bench.reported(), [report]);
-    // The full transfer that follows brings it again, and nothing that it has already.
+    // The full transfer that follows brings it again, and nothing that it has already; the module
+    // starts anew.
     bench.configure(&[("ear", "second", "2")]);
     bench.transferred(Kind::Config);
-    assert_eq!(takes(1).await, ["second Some(\"2\")"]);
+    assert_eq!(takes(3).await, ["second Some(\"2\")", "standby Partial", "active Partial"]);
     assert_eq!(bench.reported(), []);
     bench.stage.withdraw();
     bench.stage.status(crate::driver::testing::status(Level::Cold));
