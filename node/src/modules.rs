@@ -22,8 +22,8 @@
 //! | the activity level, the history level, tags and alarms, and their changes | [`Module::enter`] |
 //! | its own config (items of the provider with its name) | [`Module::configure`] |
 //! | records that are on both nodes: state, or config on the master | [`Records`] |
-//! | state that is not in records | [`Module::snapshot`], [`difference`](Module::difference), [`apply`](Module::apply) |
-//! | to do something here and, when it went well, there | [`Context::execute`], [`Module::execute`] |
+//! | state that is not in records | [`Module::snapshot`], its `difference` and `apply` |
+//! | to do something here and, if it went well, there | [`Context::execute`], [`Module::execute`] |
 //! | values | [`Context::publish`], [`Context::current`], [`Context::follow`] |
 //!
 //! A small one, whole: it counts its runs in a record that the other node has too.
