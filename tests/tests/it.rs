@@ -10,6 +10,8 @@ mod config;
 mod data;
 #[path = "it/levels.rs"]
 mod levels;
+#[path = "it/modules.rs"]
+mod modules;
 #[path = "it/network.rs"]
 mod network;
 #[path = "it/operators.rs"]
