@@ -34,7 +34,15 @@ impl Operator {
     /// # Errors
     /// The node does not open it.
     pub async fn at(base: &str) -> Result<Operator> {
-        let (socket, bound) = Socket::open(base, "plant", "first").await?;
+        Operator::at_page(base, "first").await
+    }
+
+    /// Opens a session of project `plant` at a page.
+    ///
+    /// # Errors
+    /// The node does not open it.
+    pub async fn at_page(base: &str, page: &str) -> Result<Operator> {
+        let (socket, bound) = Socket::open(base, "plant", page).await?;
         Ok(Operator { socket, bound, bound_at: Instant::now(), next: 1 })
     }
 

@@ -23,6 +23,8 @@ use crate::spread::Spread;
 const BOTH: &str = "both";
 /// The names of all that is worked on in a cut.
 pub(crate) const NAMES: [&str; 3] = ["side-a", "side-b", BOTH];
+/// The page of the demo project that they are at.
+const PAGE: &str = "overview";
 /// Between two turns of an operator.
 const EVERY: Duration = Duration::from_millis(50);
 /// An alarm follows its tag within this time.
@@ -90,7 +92,7 @@ pub(super) async fn works(node: &Node, raise: u64, end: Instant) -> Work {
 impl Work {
     async fn runs(&mut self, node: &Node, raise: u64) -> Outcome {
         let name = self.name.clone();
-        let mut operator = Operator::at(node.base()).await?;
+        let mut operator = Operator::at_page(node.base(), PAGE).await?;
         operator.writes(&level_tag(&name), 100.0).await?;
         let mut to_ack = vec![(alarm(BOTH), raise)];
         let own = raised(node, &name).await?;
@@ -143,7 +145,7 @@ impl Work {
 impl Sides {
     /// Raises the alarm of both sides before the cut; gives its raise.
     pub(super) async fn raise(&self, active: &Node) -> Outcome<u64> {
-        let mut operator = Operator::at(active.base()).await?;
+        let mut operator = Operator::at_page(active.base(), PAGE).await?;
         for name in NAMES {
             operator.writes(&level_tag(name), 0.0).await?;
         }
