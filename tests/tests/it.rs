@@ -8,6 +8,8 @@ mod clients;
 mod config;
 #[path = "it/data.rs"]
 mod data;
+#[path = "it/disks.rs"]
+mod disks;
 #[path = "it/levels.rs"]
 mod levels;
 #[path = "it/modules.rs"]

@@ -17,6 +17,10 @@ const FORMAT_NOW: u32 = 1;
 /// Memory for pages; all items are in memory besides.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
+/// What a person does about a file that cannot be used. Nothing is overwritten by itself.
+const WAY_OUT: &str = "run the version that wrote it, put back a copy of the folder, or move the \
+                       folder away: a standby then takes everything from its peer";
+
 /// A node's database.
 #[derive(Debug)]
 pub struct Database {
@@ -62,8 +66,21 @@ impl Database {
     /// # Errors
     /// It is in use, is no database, or cannot be read; the text names it.
     pub fn open(path: &Path) -> Result<Database> {
-        let redb = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path);
-        Database::opened(path, redb)
+        let read = || {
+            let redb = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path);
+            let mut database = Database::opened(path, redb)?;
+            // A flipped bit would else be served as a value, or be met only much later.
+            match database.redb.check_integrity() {
+                Ok(true) => Ok(database),
+                Ok(false) => Err(database.unreadable_for("checksums do not fit what is there")),
+                Err(error) => Err(database.unreadable_for(&error.to_string())),
+            }
+        };
+        // Pages that lie about their own lengths make the library panic.
+        std::panic::catch_unwind(read).unwrap_or_else(|_| {
+            let reason = format!("cannot be read: it is damaged; {WAY_OUT}");
+            Err(Error::Folder { path: path.to_owned(), reason })
+        })
     }
 
     /// Opens or creates a database on a backend, as the simulation does.
@@ -84,9 +101,11 @@ impl Database {
             reason: match error {
                 DatabaseError::DatabaseAlreadyOpen => "is in use by another process".to_owned(),
                 DatabaseError::UpgradeRequired(version) => {
-                    format!("has the file format {version}, which this version cannot read")
+                    format!(
+                        "has the file format {version}, which this version cannot read; {WAY_OUT}"
+                    )
                 }
-                error => error.to_string(),
+                error => format!("cannot be read: {error}; {WAY_OUT}"),
             },
         })?;
         Ok(Database {
@@ -120,7 +139,8 @@ impl Database {
             && format != FORMAT_NOW
         {
             return refuse(format!(
-                "was written by another version (format {format}, this one reads {FORMAT_NOW})"
+                "was written by another version (format {format}, this one reads {FORMAT_NOW}); \
+                 {WAY_OUT}"
             ));
         }
         if let Some(other) = stored_node
@@ -176,7 +196,12 @@ impl Database {
     }
 
     fn unreadable(&self, error: &ReadError) -> Error {
-        Error::Folder { path: self.path.clone(), reason: error.to_string() }
+        self.unreadable_for(&error.to_string())
+    }
+
+    fn unreadable_for(&self, why: &str) -> Error {
+        let reason = format!("cannot be read: {why}; {WAY_OUT}");
+        Error::Folder { path: self.path.clone(), reason }
     }
 
     /// Reads everything.

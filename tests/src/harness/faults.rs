@@ -49,6 +49,14 @@ impl Faults {
         self.on("fsync", "")
     }
 
+    /// The disk works again.
+    ///
+    /// # Errors
+    /// It worked.
+    pub fn mend_fsync(&self) -> Result {
+        remove(&self.folder.join("fsync"))
+    }
+
     /// From now on nothing more can be written to the data folder.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use super::{Error, Result};
 /// A holder stands in its namespaces by then.
 const HOLDS_MAX: Duration = Duration::from_secs(5);
 /// The size of the disk that [`Host::small_disk`] gives.
-pub const DISK_MB: u64 = 24;
+pub const DISK_MB: u64 = 12;
 
 /// A host: processes started within it see its network, its mounts and its names.
 #[derive(Debug, Clone)]

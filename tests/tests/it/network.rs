@@ -188,6 +188,34 @@ async fn two_proxies_two_actives() -> Result {
     pair.ends(LOST).await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listener_restart() -> Result {
+    // From the first word of a stop to the end of the process the port is bound: a refused connect
+    // is evidence only because of that.
+    let pair = Pair::named("listener_restart").start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let host = pair.master().base().trim_start_matches("http://").to_owned();
+    let process = pair.master().process()?;
+    process.terminate()?;
+    let mut asked = 0;
+    let refused = loop {
+        match tokio::net::TcpStream::connect(&host).await {
+            Ok(_) => asked += 1,
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => break e,
+            // Accepted by a process that was ending.
+            Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    assert!(asked > 0, "{refused}");
+    let start = Instant::now();
+    process.ends(STAYS_MAX).await?;
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(150), "the port was closed {took:?} before the end");
+    pair.backup().becomes_active().await?;
+    pair.ends(LOST).await
+}
+
 /// Waits until a proxy answers from this node.
 async fn leads_to(base: &str, node: &str) -> Result {
     until(&format!("{base} leads to {node}"), STAYS_MAX, async || {

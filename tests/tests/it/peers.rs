@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use tandem_protocol::item::Position;
 use tandem_protocol::node::Role;
-use tandem_tests::harness::{Node, NodeSpec, Pair, Result, until};
+use tandem_protocol::session::Outcome;
+use tandem_protocol::wire::peer::{Goodbye, Message};
+use tandem_tests::harness::project::SETPOINT;
+use tandem_tests::harness::{Node, NodeSpec, Operator, Pair, Result, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What a pair says when one node is lost.
 pub(crate) const LOST: &[&str] = &["peer is lost", "peer lost", "lost", "archive", "fence", "both"];
@@ -52,6 +57,94 @@ async fn wrong_secret() -> Result {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_masters() -> Result {
     refused("two_masters", |spec| spec.role = Role::Master, "TwoMasters", true).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_backups() -> Result {
+    // A Backup alone takes over only what it has held before, so that the one that runs is a
+    // Master which becomes a Backup while it is down.
+    let pair = Pair::named("two_backups").join_wait_ms(1_000).start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    pair.master().kill().await?;
+    pair.backup().becomes_active().await?;
+    pair.master().change(|spec| spec.role = Role::Backup);
+    pair.master().launch()?;
+    says(pair.master(), "TwoBackups").await?;
+    says(pair.backup(), "TwoBackups").await?;
+    let ended = pair.master().process()?.ends(READ_MAX).await?;
+    assert!(!ended.success(), "{ended}");
+    pair.backup().becomes_active().await?;
+    pair.ends(&["refuse", "TwoBackups", "lost"]).await
+}
+
+/// How much of the machine's memory a node holds, in KiB.
+fn resident_kib(node: &Node) -> Result<u64> {
+    let status = format!("/proc/{}/status", node.process()?.pid());
+    let text = std::fs::read_to_string(status).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    Ok(line.and_then(|kib| kib.split_whitespace().next()?.parse().ok()).unwrap_or(u64::MAX))
+}
+
+/// Connections of a flood; each asks for a link and sends what a peer would, without a hello.
+const FLOOD: usize = 150;
+/// What a flood may cost: far less than what it sends.
+const FLOOD_KIB_MAX: u64 = 96 * 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_links_harms_nobody() -> Result {
+    let pair = Pair::named("a_flood_of_links_harms_nobody").start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let mut operator = Operator::at(pair.master().base()).await?;
+    let before = resident_kib(pair.master())?;
+    let host = pair.master().base().trim_start_matches("http://").to_owned();
+    let mut flood = tokio::task::JoinSet::new();
+    for n in 0..FLOOD {
+        flood.spawn(floods(host.clone(), n % 3));
+    }
+    let end = tokio::time::Instant::now() + Duration::from_secs(3);
+    let mut n = 0.0;
+    while tokio::time::Instant::now() < end {
+        n += 1.0;
+        let answered = operator.writes(SETPOINT, n).await?;
+        assert_eq!(answered, (Outcome::Applied, 2), "the real peer's link goes on");
+    }
+    let after = resident_kib(pair.master())?;
+    assert!(after < before + FLOOD_KIB_MAX, "{before} KiB before, {after} KiB in the flood");
+    flood.shutdown().await;
+    let active = pair.settles().await?;
+    assert_eq!(active.status().await?.term.map(|term| term.counter), Some(1), "no level moved");
+    let listed = ["refused", "Malformed", "Oversized", "Unexpected", "TooSlow", "no hello"];
+    pair.ends(&listed).await
+}
+
+/// Dials again and again; on each connection it sends one thing for as long as that is read.
+async fn floods(host: String, what: usize) {
+    let mut frames = bytes::BytesMut::new();
+    match what {
+        // Words that are right in a link, and no hello before them.
+        0 => tandem_protocol::wire::codec::encode(
+            &Message::Goodbye { kind: Goodbye::HandedOver, last: Position::default() },
+            &mut frames,
+        ),
+        // A frame that never ends.
+        1 => frames.extend_from_slice(&[0, 0x3f, 0xff, 0xff]),
+        _ => frames.extend_from_slice(&[0xff; 64]),
+    }
+    let upgrade = "GET /gateway-network HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+                   Upgrade: tandem-peer/1\r\n\r\n";
+    loop {
+        let Ok(mut stream) = tokio::net::TcpStream::connect(&host).await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let _ = stream.write_all(upgrade.as_bytes()).await;
+        let _ = stream.read(&mut [0; 512]).await;
+        for _ in 0..1_000 {
+            if stream.write_all(&frames).await.is_err() {
+                break;
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

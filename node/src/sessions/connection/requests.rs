@@ -152,9 +152,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 self.unbind(Mode::Fresh, true);
                 return self.say(&ServerMessage::Unbound).await;
             }
-            Answer::NotStored => {
-                (Outcome::Rejected { reason: "this node cannot store it".to_owned() }, 0)
-            }
+            Answer::NotStored => (
+                Outcome::Rejected { reason: "the disk of this node cannot store it".to_owned() },
+                0,
+            ),
             Answer::Refused { reason } => (Outcome::Rejected { reason }, 0),
             Answer::NotMaster
             | Answer::NoSuchPage

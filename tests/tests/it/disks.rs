@@ -1,0 +1,343 @@
+//! Disks that are full, that fail, and that give back something else; clocks that step.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use tandem_protocol::node::Level;
+use tandem_protocol::session::{Operation, Outcome};
+use tandem_protocol::wire::session::{ClientMessage, Object, ServerMessage};
+use tandem_tests::harness::faults::Faults;
+use tandem_tests::harness::host::SmallDisk;
+use tandem_tests::harness::operator::value_of;
+use tandem_tests::harness::project::{FAST, SETPOINT};
+use tandem_tests::harness::{Error, Host, Node, Operator, Pair, Result, until};
+
+use super::peers::LOST;
+
+/// What a node says when its disk is full or has failed.
+const BROKEN: &[&str] = &["disk", "store", "lost", "archive"];
+/// More writes of this size than the small disk holds.
+const LARGE: usize = 30 * 1024;
+const WRITES_MAX: u32 = 1_000;
+const SOON: Duration = Duration::from_secs(10);
+
+/// Gives a node that does not run yet a small disk of its own.
+async fn small_disk(node: &Node) -> Result<(Host, SmallDisk)> {
+    let host = Host::with_own_mounts(node.id()).await?;
+    let disk = host.small_disk(&node.data())?;
+    node.change(|spec| spec.entry = host.entry());
+    Ok((host, disk))
+}
+
+fn large(n: u32) -> Operation {
+    let mut props = Object::new();
+    props.insert("n".to_owned(), json!(n));
+    props.insert("text".to_owned(), json!("x".repeat(LARGE)));
+    Operation::Props { props }
+}
+
+/// Does large things until one is refused; gives the number of the last that was answered, and why
+/// the next was not.
+async fn until_refused(operator: &mut Operator) -> Result<(u32, String)> {
+    let mut last = 1;
+    for n in 2..=WRITES_MAX {
+        match operator.does(large(n)).await?.0 {
+            Outcome::Applied => last = n,
+            Outcome::Rejected { reason } => return Ok((last, reason)),
+            other => return Err(Error::Wire { what: format!("{n}"), why: format!("{other:?}") }),
+        }
+    }
+    Err(Error::Wire { what: "fill the disk".to_owned(), why: "all was answered".to_owned() })
+}
+
+/// Values still come to a session.
+async fn values_go_on(operator: &mut Operator) -> Result {
+    operator.socket.send(&ClientMessage::Subscribe { tags: vec![FAST.to_owned()] }).await?;
+    for _ in 0..3 {
+        let value = |message| match message {
+            ServerMessage::Values { values } => values.into_iter().find(|v| v.tag == FAST),
+            _ => None,
+        };
+        operator.socket.expect("a value", value).await?;
+    }
+    Ok(())
+}
+
+async fn has_event(node: &Node, kind: &str) -> Result<serde_json::Value> {
+    until(&format!("{} has an event of kind {kind}", node.id()), SOON, async || {
+        let found = node.newest_event(kind).await.map_err(|e| e.to_string())?;
+        found.ok_or_else(|| "none".to_owned())
+    })
+    .await
+}
+
+/// What was answered last is there.
+fn kept(operator: &Operator, n: u32) {
+    let held = operator.bound.props.get("n").and_then(serde_json::Value::as_u64);
+    assert!(held >= Some(u64::from(n)), "{held:?} instead of {n}: an answered change is lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_disk_alone() -> Result {
+    let pair = Pair::named("full_disk_alone").join_wait_ms(500).build()?;
+    let (_host, disk) = small_disk(pair.master()).await?;
+    pair.master().start().await?;
+    pair.master().becomes_active().await?;
+    let mut operator = Operator::at(pair.master().base()).await?;
+    assert_eq!(operator.does(large(1)).await?, (Outcome::Applied, 1));
+    disk.fill()?;
+    let (last, reason) = until_refused(&mut operator).await?;
+    assert!(reason.contains("disk"), "{reason}");
+    values_go_on(&mut operator).await?;
+    assert_eq!(pair.master().status().await?.level, Level::Active);
+    has_event(pair.master(), "disk").await?;
+    disk.free()?;
+    pair.master().kill().await?;
+    pair.master().start().await?;
+    pair.master().becomes_active().await?;
+    operator.resumes_at(pair.master().base()).await?;
+    kept(&operator, last);
+    assert_eq!(operator.writes(SETPOINT, 5.0).await?.0, Outcome::Applied);
+    pair.ends(BROKEN).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_disk_both() -> Result {
+    let pair = Pair::named("full_disk_both").build()?;
+    let (_at_a, disk_a) = small_disk(pair.master()).await?;
+    let (_at_b, disk_b) = small_disk(pair.backup()).await?;
+    pair.master().start().await?;
+    pair.backup().start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let mut operator = Operator::at(pair.master().base()).await?;
+    assert_eq!(operator.does(large(1)).await?, (Outcome::Applied, 2));
+    disk_b.fill()?;
+    disk_a.fill()?;
+    let (last, reason) = until_refused(&mut operator).await?;
+    assert!(reason.contains("disk"), "{reason}");
+    let active = one_active(&pair).await?;
+    operator.resumes_at(active.base()).await?;
+    values_go_on(&mut operator).await?;
+    has_event(pair.master(), "disk").await?;
+    disk_a.free()?;
+    disk_b.free()?;
+    for node in pair.nodes() {
+        node.kill().await?;
+    }
+    pair.master().start().await?;
+    pair.backup().start().await?;
+    let active = pair.settles().await?;
+    operator.resumes_at(active.base()).await?;
+    kept(&operator, last);
+    assert_eq!(operator.writes(SETPOINT, 5.0).await?, (Outcome::Applied, 2));
+    pair.ends(BROKEN).await
+}
+
+async fn one_active(pair: &Pair) -> Result<&Node> {
+    until("one is active", SOON, async || {
+        let (a, b) = tokio::join!(pair.master().status(), pair.backup().status());
+        let level = |s: &Result<tandem_protocol::status::Status>| s.as_ref().ok().map(|s| s.level);
+        match (level(&a), level(&b)) {
+            (Some(Level::Active), other) if other != Some(Level::Active) => Ok(pair.master()),
+            (other, Some(Level::Active)) if other != Some(Level::Active) => Ok(pair.backup()),
+            levels => Err(format!("{levels:?}")),
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_fsync_alone() -> Result {
+    let pair = Pair::named("failed_fsync_alone").join_wait_ms(500).build()?;
+    let faults = Faults::under(pair.master())?;
+    pair.master().start().await?;
+    pair.master().becomes_active().await?;
+    let mut operator = Operator::at(pair.master().base()).await?;
+    assert_eq!(operator.writes(SETPOINT, 1.0).await?, (Outcome::Applied, 1));
+    faults.fail_fsync()?;
+    let (outcome, _) = operator.writes(SETPOINT, 2.0).await?;
+    let refused = matches!(&outcome, Outcome::Rejected { reason } if reason.contains("disk"));
+    assert!(refused, "{outcome:?}");
+    values_go_on(&mut operator).await?;
+    assert_eq!(pair.master().status().await?.level, Level::Active, "alone it stays active");
+    has_event(pair.master(), "disk").await?;
+    // A disk that works again is not believed until the process reads it anew.
+    faults.mend_fsync()?;
+    let (outcome, _) = operator.writes(SETPOINT, 3.0).await?;
+    assert!(matches!(outcome, Outcome::Rejected { .. }), "{outcome:?}");
+    pair.master().kill().await?;
+    pair.master().start().await?;
+    pair.master().becomes_active().await?;
+    let value = value_of(pair.master().base(), SETPOINT).await?;
+    assert!((value - 1.0).abs() < 0.01 || (value - 2.0).abs() < 0.01, "{value}");
+    pair.ends(BROKEN).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_fsync_with_peer() -> Result {
+    let pair = Pair::named("failed_fsync_with_peer").build()?;
+    let faults = Faults::under(pair.master())?;
+    pair.master().start().await?;
+    pair.backup().start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let mut operator = Operator::at(pair.master().base()).await?;
+    assert_eq!(operator.writes(SETPOINT, 1.0).await?, (Outcome::Applied, 2));
+    faults.fail_fsync()?;
+    let request = operator
+        .request(tandem_tests::harness::operator::write(SETPOINT, 2.0), Duration::from_secs(5));
+    operator.sends(&request).await?;
+    pair.backup().becomes_active().await?;
+    let event = has_event(pair.backup(), "level").await?;
+    assert!(event.to_string().contains("disk"), "the reason is told: {event}");
+    has_event(pair.master(), "disk").await?;
+    operator.resumes_at(pair.backup().base()).await?;
+    let resent = tandem_protocol::session::Request { resent: true, ..request };
+    operator.sends(&resent).await?;
+    assert_eq!(operator.outcome_of(&resent).await?.0, Outcome::Applied, "done at the other");
+    values_go_on(&mut operator).await?;
+    assert!((value_of(pair.backup().base(), SETPOINT).await? - 2.0).abs() < 0.01);
+    // With a new disk (or a disk that works again) it is a standby like any other.
+    faults.mend_fsync()?;
+    pair.master().kill().await?;
+    pair.master().start().await?;
+    assert_eq!(pair.settles().await?.id(), "b");
+    assert_eq!(operator.writes(SETPOINT, 3.0).await?, (Outcome::Applied, 2));
+    pair.ends(BROKEN).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clock_set_back_an_hour() -> Result {
+    let pair = Pair::named("clock_set_back_an_hour").build()?;
+    let (at_a, at_b) = (Faults::under(pair.master())?, Faults::under(pair.backup())?);
+    pair.master().start().await?;
+    pair.backup().start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let mut operator = Operator::at(pair.master().base()).await?;
+    for (n, faults, seconds) in [(1.0, &at_a, -3_600), (2.0, &at_b, -3_600), (3.0, &at_a, 7_200)] {
+        faults.step_clock(seconds)?;
+        assert_eq!(operator.writes(SETPOINT, n).await?, (Outcome::Applied, 2));
+        values_go_on(&mut operator).await?;
+    }
+    let term = pair.settles().await?.status().await?.term;
+    assert_eq!(term.map(|term| term.counter), Some(1), "no level moved");
+    let short = operator.request(large(1), Duration::from_millis(0));
+    operator.sends(&short).await?;
+    assert_eq!(operator.outcome_of(&short).await?.0, Outcome::Expired, "deadlines hold");
+    // And over a switch to the node whose clock is hours behind.
+    pair.master().kill().await?;
+    pair.backup().becomes_active().await?;
+    operator.resumes_at(pair.backup().base()).await?;
+    assert_eq!(operator.writes(SETPOINT, 4.0).await?, (Outcome::Applied, 1));
+    pair.master().start().await?;
+    assert_eq!(pair.settles().await?.id(), "b");
+    assert!((value_of(pair.backup().base(), SETPOINT).await? - 4.0).abs() < 0.01);
+    pair.ends(LOST).await
+}
+
+/// A node that worked and stopped, with a store that something then happened to: it ends with a
+/// line that names the file and what to do. What is in the file stays.
+async fn refuses_store(name: &str, happens: impl FnOnce(&Path), says: &str) -> Result<Pair> {
+    let pair = Pair::named(name).join_wait_ms(500).build()?;
+    let node = pair.master();
+    node.start().await?;
+    node.becomes_active().await?;
+    let mut operator = Operator::at(node.base()).await?;
+    for n in 0..20 {
+        assert_eq!(operator.does(large(n)).await?.0, Outcome::Applied);
+    }
+    assert_eq!(operator.writes(SETPOINT, 6.0).await?.0, Outcome::Applied);
+    node.stop().await?;
+    let file = node.data().join("node.redb");
+    happens(&file);
+    node.launch()?;
+    let status = node.process()?.ends(SOON).await?;
+    assert_eq!(status.code(), Some(1), "{}", node.log().tail(10));
+    for text in [says, &file.display().to_string(), "move the folder away"] {
+        until(&format!("it says {text:?}"), SOON, async || {
+            if node.log().says(text) { Ok(()) } else { Err(node.log().tail(5)) }
+        })
+        .await?;
+    }
+    Ok(pair)
+}
+
+/// The same with bytes that are no store any more: nothing behind the header is written.
+async fn refuses_bytes(name: &str, change: impl Fn(&mut Vec<u8>)) -> Result {
+    let mut damaged = Vec::new();
+    let pair = refuses_store(
+        name,
+        |file| {
+            changed(file, &change);
+            damaged = std::fs::read(file).expect("a store");
+        },
+        "cannot be read",
+    )
+    .await?;
+    let now = std::fs::read(pair.master().data().join("node.redb")).map_err(failed)?;
+    assert!(now.len() >= damaged.len(), "{} bytes left of {}", now.len(), damaged.len());
+    let lost = damaged.chunks(4096).zip(now.chunks(4096)).skip(1).filter(|(was, is)| was != is);
+    assert_eq!(lost.count(), 0, "pages were overwritten");
+    pair.ends(&["cannot be read", "panicked"]).await
+}
+
+fn failed(source: std::io::Error) -> Error {
+    Error::Io { what: "read a store".to_owned(), source }
+}
+
+fn changed(file: &Path, change: impl Fn(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(file).expect("a store");
+    change(&mut bytes);
+    std::fs::write(file, bytes).expect("write the store");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_truncated_store() -> Result {
+    refuses_bytes("a_truncated_store", |bytes| bytes.truncate(bytes.len() / 2)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_with_flipped_bits() -> Result {
+    refuses_bytes("a_store_with_flipped_bits", |bytes| {
+        // In every page but the header: which of them are in use is the store's matter.
+        for byte in bytes.iter_mut().skip(4096 + 100).step_by(4096) {
+            *byte ^= 0x10;
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_with_one_flipped_bit() -> Result {
+    refuses_bytes("a_store_with_one_flipped_bit", |bytes| {
+        // Inside a text that an operator wrote: no length and no number shows it.
+        let run = [b'x'; 64];
+        let at = bytes.windows(64).rposition(|window| window == run).expect("props");
+        if let Some(byte) = bytes.get_mut(at + 32) {
+            *byte ^= 0x10;
+        }
+    })
+    .await
+}
+
+fn format_is(file: &Path, version: u32) {
+    let facts: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("facts");
+    let database = redb::Database::open(file).expect("a store");
+    let write = database.begin_write().expect("write");
+    let version = minicbor::to_vec(version).expect("a number");
+    write.open_table(facts).expect("facts").insert("format", &version[..]).expect("insert");
+    write.commit().expect("commit");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_of_a_newer_version() -> Result {
+    let name = "a_store_of_a_newer_version";
+    let pair = refuses_store(name, |file| format_is(file, 99), "format 99").await?;
+    // The version that wrote it finds everything.
+    let node = pair.master();
+    format_is(&node.data().join("node.redb"), 1);
+    node.start().await?;
+    node.becomes_active().await?;
+    assert!((value_of(node.base(), SETPOINT).await? - 6.0).abs() < 0.01);
+    pair.ends(&[]).await
+}
