@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
-use tandem_protocol::session::Outcome as Became;
+use tandem_protocol::session::{Operation, Outcome as Became};
+use tandem_protocol::tag::TagValue;
 use tandem_tests::harness::{Node, Operator, until, web};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::fault::Fault;
 use super::plant::{self, alarm, level_tag, setpoint_tag, writes_tag};
 use super::round::wall_ms;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::spread::Spread;
 
 /// What both sides work on, by its name in tags.
@@ -93,7 +94,7 @@ impl Work {
     async fn runs(&mut self, node: &Node, raise: u64) -> Outcome {
         let name = self.name.clone();
         let mut operator = Operator::at_page(node.base(), PAGE).await?;
-        operator.writes(&level_tag(&name), 100.0).await?;
+        set(&mut operator, &level_tag(&name), 100).await?;
         let mut to_ack = vec![(alarm(BOTH), raise)];
         let own = raised(node, &name).await?;
         to_ack.push((alarm(&name), own));
@@ -115,7 +116,7 @@ impl Work {
     async fn counts(&mut self, operator: &mut Operator, whom: &str) -> Outcome {
         let tag = writes_tag(Fault::Cut, whom);
         *self.open.entry(tag.clone()).or_default() += 1;
-        let (became, _) = operator.writes(&tag, 1.0).await?;
+        let became = set(operator, &tag, 1).await?;
         if became != Became::Unknown {
             *self.open.entry(tag.clone()).or_default() -= 1;
         }
@@ -129,8 +130,7 @@ impl Work {
         let tag = setpoint_tag(Fault::Cut, whom);
         let value = i64::try_from(wall_ms()).unwrap_or(i64::MAX);
         self.unsure.insert(tag.clone(), value);
-        #[expect(clippy::cast_precision_loss, reason = "wall milliseconds are below 2^53")]
-        let (became, _) = operator.writes(&tag, value as f64).await?;
+        let became = set(operator, &tag, value).await?;
         if became != Became::Unknown {
             self.unsure.remove(&tag);
         }
@@ -147,7 +147,7 @@ impl Sides {
     pub(super) async fn raise(&self, active: &Node) -> Outcome<u64> {
         let mut operator = Operator::at_page(active.base(), PAGE).await?;
         for name in NAMES {
-            operator.writes(&level_tag(name), 0.0).await?;
+            set(&mut operator, &level_tag(name), 0).await?;
         }
         for name in NAMES {
             until("the alarms of the cut are over", ALARM_MAX, async || {
@@ -158,7 +158,7 @@ impl Sides {
             })
             .await?;
         }
-        operator.writes(&level_tag(BOTH), 100.0).await?;
+        set(&mut operator, &level_tag(BOTH), 100).await?;
         raised(active, BOTH).await
     }
 
@@ -244,6 +244,17 @@ impl Sides {
         self.told.settled_ms = Spread::of(self.settled_ms);
         Ok(self.told)
     }
+}
+
+/// Writes a whole number. A refusal is an error: all that is written here fits its tag.
+async fn set(operator: &mut Operator, tag: &str, value: i64) -> Outcome<Became> {
+    let (tag, value) = (tag.to_owned(), TagValue::Int(value));
+    let what = format!("a write to {tag}");
+    let (became, _) = operator.does(Operation::Write { tag, value }).await?;
+    if let Became::Rejected { reason } = became {
+        return Err(Failure::Verdict(format!("{what} is refused: {reason}")));
+    }
+    Ok(became)
 }
 
 /// Waits until the alarm of this name is raised and not acked; gives its raise.
