@@ -12,14 +12,15 @@
 //! ```
 //!
 //! Inside, one file a matter: `greeting` brings a link up to its verdict, `level` moves the level
-//! and keeps the permit, `watch` judges whether the peer lives, `data` moves items, `answers`
-//! holds requests until they may be answered, `disk` knows what is durable. What is due first is
+//! and keeps the permit, `watch` judges whether the peer lives, `data` moves items, `merge` makes two
+//! histories one, `answers` holds requests until they may be answered, `disk` knows what is durable. What is due first is
 //! handled first: a timeout that is older than an input goes before it.
 //!
 //! What depends on the disk comes out at `Input::Stored` of its ticket; nothing else waits.
 //! A gateway does not fail: a wrong peer is `Output::CloseLink` with a reason, a start that must
 //! not go on is `Output::Exit`.
 
+mod ages;
 mod answers;
 mod data;
 mod disk;
@@ -29,6 +30,7 @@ mod greeting;
 pub mod input;
 mod level;
 mod link;
+pub mod merge;
 pub mod output;
 mod person;
 mod proof;
@@ -48,6 +50,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::event::Severity;
+use crate::gateway::ages::Ages;
 use crate::gateway::answers::Answers;
 use crate::gateway::disk::Disk;
 use crate::gateway::greeting::Greeting;
@@ -97,6 +100,9 @@ pub struct Gateway {
     kept: Log,
     definitions: Definitions,
     answers: Answers,
+    ages: Ages,
+    /// Rooms rest until then, or until what the other node answered alone is merged.
+    merge_hold: Option<Instant>,
     shown_status: Option<Digest>,
     stopping: bool,
 }
@@ -138,6 +144,8 @@ impl Gateway {
             link: None,
             definitions: Definitions::read(config.items()),
             answers: Answers::new(&config, &kept),
+            ages: Ages::restore(&ledger.alone_times, now, wall),
+            merge_hold: None,
             shown_status: None,
             stopping: false,
             settings,
@@ -206,6 +214,7 @@ impl Gateway {
     /// Everything that follows from what has changed.
     fn settle(&mut self) {
         self.mark_alone_if_unwatched();
+        self.pump_merge();
         self.pump();
         self.disk.flush(&mut self.out, &self.ledger);
         self.send_receipts();
@@ -229,6 +238,7 @@ impl Gateway {
             self.dialer.due().map(|at| (at, "redial")),
             self.handover.due(self.now),
             self.forwarded.due(),
+            self.hold_due(),
         ];
         due.into_iter().flatten().min_by_key(|(at, _)| *at).unwrap_or((self.next_tick, "heartbeat"))
     }

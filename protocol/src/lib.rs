@@ -8,7 +8,7 @@
 //! ```text
 //! words   time limits node term settings status item tag alarm session event
 //! wire    wire/{peer, session, codec}
-//! rules   activity  replication  runtime  failover/{selector, backoff, resume, outbox}
+//! rules   activity  replication  merge  runtime  failover/{selector, backoff, resume, outbox}
 //! doors   gateway::Gateway   failover::Failover
 //! ```
 
@@ -21,6 +21,7 @@ pub mod failover;
 pub mod gateway;
 pub mod item;
 pub mod limits;
+pub mod merge;
 pub mod node;
 pub mod planted;
 pub mod replication;

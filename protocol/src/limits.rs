@@ -60,6 +60,23 @@ pub const ACTIVATIONS_MAX: usize = 64;
 /// Requests that wait for a store or a receipt; past it a request is answered `busy`.
 pub const REQUESTS_WAITING_MAX: usize = 16_384;
 
+/// Changes in one update of a merge: an update stays far below a frame.
+pub const MERGE_UPDATE_CHANGES: usize = 256;
+/// Bytes in one update of a merge, beside its last item: far below a frame.
+pub const MERGE_UPDATE_BYTES: usize = 256 * 1024;
+/// Entries in each list of a report: what a person can look through.
+pub const REPORT_ENTRIES_MAX: usize = 1_000;
+/// What a node changed alone travels in messages of about this size, one at a time, so that
+/// heartbeats wait behind no more than that.
+pub const ALONE_BYTES: usize = 64 * 1024;
+/// Clients wait so long, at the most, for the merge after both nodes were active: one that
+/// resends must find what it did at the other node.
+pub const MERGE_HOLD: Duration = Duration::from_millis(500);
+/// Marks of when kept updates were made: enough to order what two nodes did apart.
+pub const AGE_MARKS_MAX: usize = 4_096;
+/// Marks of when kept updates were made that outlive a restart.
+pub const AGE_MARKS_STORED: usize = 64;
+
 /// A verdict must follow the hellos within this time.
 pub const VERDICT_WAIT: Duration = Duration::from_secs(1);
 /// Peer connections that have not said hello: a pair needs one, a flood gets no more than this.

@@ -16,10 +16,10 @@
 mod alarms;
 pub mod definitions;
 pub mod events;
-mod execute;
+pub(crate) mod execute;
 mod operations;
 pub mod records;
-mod step;
+pub(crate) mod step;
 
 pub use definitions::Definitions;
 pub use execute::{Executed, execute};

@@ -8,6 +8,8 @@ mod data;
 mod levels;
 #[path = "sim/links.rs"]
 mod links;
+#[path = "sim/merge.rs"]
+mod merge;
 #[path = "sim/seeds.rs"]
 mod seeds;
 #[path = "sim/stage.rs"]

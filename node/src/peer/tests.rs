@@ -153,7 +153,8 @@ async fn the_bulk_connection_joins_by_its_proof_and_carries_chunks_and_live_valu
     let proof = [7; 32];
     a.links.expect_bulk(near, proof);
     b.links.expect_bulk(far, proof);
-    let chunk = Chunk { transfer: 1, index: 0, items: Vec::new(), last: true, sum: 0 };
+    let chunk =
+        Chunk { transfer: 1, index: 0, items: Vec::new(), last: true, sum: 0, gone: Vec::new() };
     // Given before the connection is there: it waits for it.
     a.links.send(near, Lane::Bulk, Message::Chunk(chunk.clone()));
 

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 
 use crate::gateway::Gateway;
+use crate::gateway::ages;
 use crate::gateway::disk::After;
 use crate::gateway::input::{Expected, Items, Ledger, Request, RequestTicket};
 use crate::gateway::level::LevelState;
@@ -231,23 +232,38 @@ impl Gateway {
         outcome: Outcome,
         operator: bool,
     ) {
+        let Some(sequence) = self.append_update(kind, activation, changes) else {
+            self.answer(ticket, Answer::NotStored);
+            return;
+        };
+        let pending = Pending { sequence, ticket, outcome, operator };
+        self.answers.of(kind).answers.push_back(pending);
+    }
+
+    /// A kept update that nobody has asked for.
+    pub(super) fn append_own(&mut self, activation: ActivationId, changes: Vec<Change>) {
+        self.append_update(Kind::Kept, activation, changes);
+    }
+
+    fn append_update(
+        &mut self,
+        kind: Kind,
+        activation: ActivationId,
+        changes: Vec<Change>,
+    ) -> Option<u64> {
         let mut update = self.log(kind).next(activation, changes);
         update.alone = !self.waits_for_peer(kind);
         let position = update.position;
         if !self.log_mut(kind).append(update.clone()) {
-            self.answer(ticket, Answer::NotStored);
-            return;
+            return None;
+        }
+        if kind == Kind::Kept {
+            self.ages.mark(position.sequence, self.now);
         }
         let write = StoreWrite::Update { kind, update: update.clone() };
         self.disk.write(write, After::Durable(kind, position));
-        let waiting = self.answers.of(kind);
-        waiting.unshown.push_back(update);
-        waiting.answers.push_back(Pending {
-            sequence: position.sequence,
-            ticket,
-            outcome,
-            operator,
-        });
+        self.answers.of(kind).unshown.push_back(update);
+        Some(position.sequence)
     }
 
     fn answer(&mut self, ticket: RequestTicket, answer: Answer) {
@@ -357,8 +373,12 @@ impl Gateway {
             return;
         }
         self.answers.alone_marking = true;
+        // What the peer has not received waited for its receipt, and is answered alone now.
         let begun = self.ledger.activations.last().map_or(0, |a| a.start);
-        let first = begun.max(self.peer.kept_received.sequence) + 1;
+        let first = match self.peer.kept_received.sequence {
+            0 => begun,
+            received => received,
+        } + 1;
         self.ledger.alone_from.get_or_insert(first);
         self.disk.ledger_then(After::AloneMarked);
     }
@@ -371,6 +391,7 @@ impl Gateway {
         self.answers.alone_before_start_ms = None;
         self.ledger.alone_from = None;
         self.ledger.alone_last = None;
+        self.ledger.alone_times.clear();
         self.ledger.out_of_date = false;
         self.disk.ledger_changed();
     }
@@ -381,6 +402,8 @@ impl Gateway {
         let old = self.ledger.alone_last.is_none_or(|at| wall.0.saturating_sub(at.0) >= 1_000);
         if old {
             self.ledger.alone_last = Some(wall);
+            let sequence = self.kept.position().sequence;
+            ages::store(&mut self.ledger.alone_times, sequence, wall);
             self.disk.ledger_changed();
         }
     }

@@ -92,8 +92,9 @@ impl Gateway {
             }
             Message::Request { n, ask, seen } => self.heard_request(link, n, ask, seen),
             Message::Reply { n, reply } => self.heard_reply(link, n, reply),
-            // Their use comes with merge; a peer that knows more may say them.
-            Message::OutOfSync { .. } | Message::Alone { .. } => self.hear(),
+            message @ Message::Alone { .. } => self.heard_alone(link, message),
+            Message::Merged { last } => self.heard_merged(last),
+            Message::OutOfSync { .. } => self.hear(),
         }
     }
 

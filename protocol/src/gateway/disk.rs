@@ -60,6 +60,11 @@ impl Disk {
         self.after.push(after);
     }
 
+    /// Adds a write for which nothing waits by itself.
+    pub(super) fn write_along(&mut self, write: StoreWrite) {
+        self.writes.push(write);
+    }
+
     /// The ledger goes with the next store.
     pub(super) fn ledger_changed(&mut self) {
         self.ledger_changed = true;

@@ -103,6 +103,10 @@ pub struct Ledger {
     /// nobody before it is used; after a crash its counter counts as spent.
     #[n(8)]
     pub reserved: Option<Activation>,
+    /// When some of the updates answered alone were made, in wall time, so that a restart can
+    /// still say how long ago; sequences grow.
+    #[n(9)]
+    pub alone_times: Vec<(u64, UnixMs)>,
 }
 
 /// One connection of the link, counted by the driver; never used twice.

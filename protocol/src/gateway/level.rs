@@ -108,6 +108,8 @@ impl Gateway {
     /// still, and only what they did before is answered.
     pub(super) fn holds_permit(&self) -> Option<ActivationId> {
         match &self.level {
+            // While a merge is made nothing is answered that it might contradict.
+            LevelState::Active(_) if self.merge_hold.is_some() => None,
             LevelState::Active(a) if a.fence.is_none() && a.permit.holds(self.now) => {
                 Some(a.activation.id)
             }
@@ -356,6 +358,9 @@ impl Gateway {
     }
 
     pub(super) fn give_permit(&mut self) {
+        if self.merge_hold.is_some() {
+            return;
+        }
         let LevelState::Active(active) = &self.level else { return };
         if self.handover.frozen() {
             return;

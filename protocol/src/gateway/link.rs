@@ -1,6 +1,7 @@
 //! One link after both hellos: its verdict, and what flows over it.
 
 use crate::gateway::input::{LinkId, Side};
+use crate::gateway::merge::{Apart, Differs, Merging, Tail};
 use crate::gateway::proof::Nonces;
 use crate::item::{Kind, Position};
 use crate::limits::VERDICT_WAIT;
@@ -31,6 +32,18 @@ pub(super) struct Link {
     pub(super) kept: Lanes,
     /// When the peer's clock was last heard, and what it said.
     pub(super) echo: Option<(Instant, u64)>,
+    /// The shortest round trip, and by how much this node's clock is ahead of the peer's, in
+    /// microseconds.
+    pub(super) clock: Option<(u64, i64)>,
+    /// Standby side: what the active node's history lacks, and from where on.
+    pub(super) apart: Apart,
+    pub(super) tail: Option<Tail>,
+    /// Active side: what comes from a standby that was apart, and what differs since.
+    pub(super) merging: Option<Merging>,
+    pub(super) differs: Option<Differs>,
+    pub(super) hold_judged: bool,
+    /// Up to this kept sequence both have said on this link that they hold the same.
+    pub(super) shared: u64,
     /// What the standby was last told of its sync.
     pub(super) told_in_sync: bool,
     /// The standby is to be told of a new activation.
@@ -73,6 +86,13 @@ impl Link {
             config: Lanes::default(),
             kept: Lanes::default(),
             echo: None,
+            clock: None,
+            apart: Apart::Unknown,
+            tail: None,
+            merging: None,
+            differs: None,
+            hold_judged: false,
+            shared: 0,
             told_in_sync: false,
             history_due: false,
             progress: now,

@@ -3,7 +3,8 @@
 use crate::event::Severity;
 use crate::gateway::Gateway;
 use crate::gateway::disk::After;
-use crate::gateway::input::LinkId;
+use crate::gateway::input::{Items, LinkId};
+use crate::gateway::merge::Apart;
 use crate::gateway::output::{EventKind, Output, StoreWrite};
 use crate::item::{Kind, Position, Update};
 use crate::node::{Role, SyncState};
@@ -59,6 +60,10 @@ impl Gateway {
         let Some(link) = &mut self.link else { return Ok(()) };
         let lanes = link.lanes_mut(kind);
         lanes.receiver.updates(log, &updates)?;
+        if kind == Kind::Kept {
+            link.shared = log.position().sequence;
+        }
+        let lanes = link.lanes_mut(kind);
         lanes.receipt_due = true;
         for update in &updates {
             let write = StoreWrite::Update { kind, update: update.clone() };
@@ -84,9 +89,10 @@ impl Gateway {
             Kind::Config => &mut self.config,
             Kind::Kept => &mut self.kept,
         };
+        let old = log.items().clone();
         let installed = link.lanes_mut(kind).receiver.chunk(log, chunk)?;
         if let Some(installed) = installed {
-            self.install(kind, installed);
+            self.install(kind, installed, &old);
         }
         self.send(id, Message::ChunkTaken { transfer, index });
         Ok(())
@@ -94,20 +100,36 @@ impl Gateway {
 
     /// A full transfer is complete: it replaces what is here, which is archived where it holds
     /// what the new state lacks.
-    pub(super) fn install(&mut self, kind: Kind, installed: Installed) {
+    pub(super) fn install(&mut self, kind: Kind, installed: Installed, old: &Items) {
         let Installed { activations, archive, before } = installed;
         let (items, position) = (self.log(kind).items().clone(), self.log(kind).position());
         let archive = archive && !planted::is(RuleFault::InstallUnarchived);
-        let archive = archive.then(|| format!("own {} changes up to {before:?}", kind.as_str()));
-        if let Some(reason) = &archive {
+        let reason = || format!("own {} changes up to {}", kind.as_str(), before.sequence);
+        // Of kept state only what is lost is archived: the rest was merged.
+        let lost = match kind {
+            Kind::Kept if archive => self.lost_by_install(old),
+            Kind::Kept | Kind::Config => Vec::new(),
+        };
+        let archive = (archive && kind == Kind::Config).then(reason);
+        if archive.is_some() || !lost.is_empty() {
+            let reason = reason();
             let text = format!("{reason} are written to the archive; the peer's state is in force");
-            self.event(Severity::Warning, EventKind::Archive, text, Vec::new());
+            let facts = vec![("items", lost.len().to_string())];
+            self.event(Severity::Warning, EventKind::Archive, text, facts);
+        }
+        if !lost.is_empty() {
+            self.disk.write_along(StoreWrite::Archive { kind, reason: reason(), items: lost });
         }
         match kind {
             Kind::Kept => {
                 self.ledger.activations = activations;
                 self.ledger.alone_from = None;
                 self.ledger.alone_last = None;
+                self.ledger.alone_times.clear();
+                if let Some(link) = &mut self.link {
+                    link.shared = position.sequence;
+                    link.tail = None;
+                }
             }
             Kind::Config => {
                 self.ledger.config_complete = true;
@@ -147,6 +169,10 @@ impl Gateway {
             let durable = self.disk.durable(kind);
             let Some(link) = self.link.as_mut().filter(|l| l.established()) else { return };
             let id = link.id;
+            if kind == Kind::Kept && !sends && !matches!(link.apart, Apart::Told) {
+                // What is apart is told first.
+                continue;
+            }
             let lanes = link.lanes_mut(kind);
             if std::mem::take(&mut lanes.receipt_due) && !sends {
                 self.send(id, Message::Receipt { kind, received, durable });

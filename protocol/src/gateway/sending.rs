@@ -36,21 +36,27 @@ impl Gateway {
         let (Some((stands, durable)), None) = (lanes.stands, &lanes.sender) else { return };
         let transfer = self.random.name();
         let activations = self.ledger.activations.clone();
+        let differs = link.differs.clone().filter(|_| kind == Kind::Kept);
+        let log = self.log(kind);
         let (mut sender, plan) = match lanes.all_due {
-            true => Sender::start_full(self.log(kind), kind, transfer),
-            false => Sender::start(self.log(kind), kind, &activations, stands, transfer),
+            true => Sender::start_full(log, kind, transfer),
+            false => Sender::start(log, kind, &activations, stands, transfer, differs.as_ref()),
         };
         // What the peer had before this link counts: no other receipt may follow.
         sender.receipt(stands, durable);
-        let full = matches!(plan, SyncPlan::Full { .. });
+        let how = match plan {
+            SyncPlan::Full { over: true, .. } => Some("a difference"),
+            SyncPlan::Full { .. } => Some("full transfer"),
+            SyncPlan::Tail { .. } => None,
+        };
         let Some(link) = &mut self.link else { return };
         let id = link.id;
         link.lanes_mut(kind).sender = Some(sender);
         link.lanes_mut(kind).all_due = false;
         link.progress = self.now;
         self.send(id, Message::Sync { kind, plan, activations });
-        if full {
-            let text = format!("full transfer of {} begins", kind.as_str());
+        if let Some(how) = how {
+            let text = format!("{how} of {} begins", kind.as_str());
             self.event(Severity::Info, EventKind::Sync, text, Vec::new());
         }
     }
@@ -107,8 +113,10 @@ impl Gateway {
         if let Some(link) = &mut self.link {
             link.kept.sender = None;
             link.told_in_sync = false;
+            link.differs = None;
         }
         self.peer.standby_in_sync = false;
+        self.peer.kept_received = Position::default();
     }
 
     /// A new activation on the same link: the standby learns it behind the updates already sent.
@@ -137,7 +145,11 @@ impl Gateway {
         let Some(sender) = &mut lanes.sender else { return };
         sender.receipt(received, durable);
         match kind {
-            Kind::Kept => self.peer.kept_received = sender.received(),
+            Kind::Kept => {
+                let received = sender.received();
+                self.peer.kept_received = received;
+                link.shared = link.shared.max(received.sequence);
+            }
             Kind::Config => self.peer.config_durable = sender.durable(),
         }
     }

@@ -257,6 +257,7 @@ impl Gateway {
     /// A heartbeat came. Two nodes that both count as active on one link, or a verdict's active
     /// node that is not, must say hello again.
     pub(super) fn heard_heartbeat(&mut self, heartbeat: Heartbeat) {
+        self.measure_clock(&heartbeat);
         if let Some(link) = &mut self.link {
             link.echo = Some((self.now, heartbeat.clock_us));
         }

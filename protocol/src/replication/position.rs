@@ -32,9 +32,22 @@ pub fn relation(activations: &[Activation], head: Position, receiver: Position) 
     }
 }
 
+/// The last sequence that two histories have in common: both went the same way up to there.
+/// `None`: they share no activation that both still remember.
+pub fn fork(
+    (one, one_head): (&[Activation], Position),
+    (other, other_head): (&[Activation], Position),
+) -> Option<u64> {
+    one.iter().rev().find_map(|a| {
+        let b = other.iter().find(|b| b.id == a.id)?;
+        let ends = (a.end.unwrap_or(one_head.sequence), b.end.unwrap_or(other_head.sequence));
+        Some(ends.0.min(ends.1))
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Relation, relation};
+    use super::{Relation, fork, relation};
     use crate::item::Position;
     use crate::term::{Activation, ActivationId, Term};
     use crate::time::UnixMs;
@@ -42,6 +55,18 @@ mod tests {
     fn activation(id: u64, start: u64, end: Option<u64>) -> Activation {
         let term = Term { counter: id, node: "a".parse().unwrap() };
         Activation { id: ActivationId(id), term, start, end, since: UnixMs(0) }
+    }
+
+    #[test]
+    fn histories_part_where_their_last_common_activation_ends_first() {
+        let at = |id: u64, sequence: u64| Position { activation: ActivationId(id), sequence };
+        let common = activation(1, 0, Some(10));
+        let here = [common.clone(), activation(2, 10, None)];
+        let there = [activation(1, 0, Some(8)), activation(3, 8, None)];
+        assert_eq!(fork((&here, at(2, 15)), (&there, at(3, 20))), Some(8));
+        assert_eq!(fork((&here, at(2, 15)), (&[activation(1, 0, None)], at(1, 12))), Some(10));
+        assert_eq!(fork((&here, at(2, 15)), (&here, at(2, 15))), Some(15));
+        assert_eq!(fork((&here, at(2, 15)), (&[activation(9, 0, None)], at(9, 3))), None);
     }
 
     #[test]

@@ -38,9 +38,13 @@ impl Receiver {
                 self.flowing = true;
                 Ok(Some(activations))
             }
-            SyncPlan::Full { transfer, at, archive, head, .. } => {
+            SyncPlan::Full { transfer, at, archive, head, over, .. } => {
                 self.flowing = false;
-                self.incoming = Some((Incoming::new(transfer, at, head, archive), activations));
+                let mut incoming = Incoming::new(transfer, at, head, archive);
+                if over {
+                    incoming = incoming.over(log.items().clone());
+                }
+                self.incoming = Some((incoming, activations));
                 Ok(None)
             }
         }

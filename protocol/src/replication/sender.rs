@@ -10,8 +10,8 @@
 
 use std::collections::VecDeque;
 
-use crate::gateway::input::Items;
-use crate::item::{Kind, Position, Update};
+use crate::gateway::merge::Differs;
+use crate::item::{Item, ItemKey, Kind, Position, Update};
 use crate::limits::UPDATES_IN_FLIGHT_BYTES;
 use crate::replication::log::Log;
 use crate::replication::position::{Relation, relation};
@@ -39,13 +39,15 @@ enum State {
 }
 
 impl Sender {
-    /// Decides how to bring a receiver at `receiver` up to date.
+    /// Decides how to bring a receiver at `receiver` up to date. `differs` names what a receiver
+    /// whose history parted from this one has changed since.
     pub fn start(
         log: &Log,
         kind: Kind,
         activations: &[Activation],
         receiver: Position,
         transfer: u64,
+        differs: Option<&Differs>,
     ) -> (Sender, SyncPlan) {
         let relation = match kind {
             Kind::Kept => relation(activations, log.position(), receiver),
@@ -63,7 +65,11 @@ impl Sender {
             return (sender, SyncPlan::Tail { after: receiver });
         }
         let archive = relation == Relation::Diverged;
-        let (outgoing, plan) = full(log, log.items().clone(), transfer, archive);
+        let outgoing = match differs.filter(|d| archive && log.reaches(d.fork)) {
+            Some(differs) => difference(log, transfer, differs),
+            None => Outgoing::new(transfer, log.items().clone(), log.position()),
+        };
+        let plan = plan_of(log, &outgoing, archive);
         sender.state = State::Full(outgoing);
         sender.received = Position::default();
         (sender, plan)
@@ -71,7 +77,8 @@ impl Sender {
 
     /// Brings a receiver up to date from the start, whatever it holds of this same history.
     pub fn start_full(log: &Log, kind: Kind, transfer: u64) -> (Sender, SyncPlan) {
-        let (outgoing, plan) = full(log, log.items().clone(), transfer, false);
+        let outgoing = Outgoing::new(transfer, log.items().clone(), log.position());
+        let plan = plan_of(log, &outgoing, false);
         let sender = Sender {
             kind,
             state: State::Full(outgoing),
@@ -186,12 +193,30 @@ impl Sender {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Behind;
 
-fn full(log: &Log, items: Items, transfer: u64, archive: bool) -> (Outgoing, SyncPlan) {
-    let at = log.position();
-    let outgoing = Outgoing::new(transfer, items, at);
-    let bytes = outgoing.bytes();
-    let plan = SyncPlan::Full { transfer, at, bytes, archive, head: log.head() };
-    (outgoing, plan)
+fn plan_of(log: &Log, outgoing: &Outgoing, archive: bool) -> SyncPlan {
+    SyncPlan::Full {
+        transfer: outgoing.id(),
+        at: outgoing.at(),
+        bytes: outgoing.bytes(),
+        archive,
+        head: log.head(),
+        over: outgoing.over(),
+        from: 0,
+    }
+}
+
+/// What differs between a receiver that parted at the fork and this log: what either changed since.
+fn difference(log: &Log, transfer: u64, differs: &Differs) -> Outgoing {
+    let differs_at = |(key, item): &(&ItemKey, &Item)| {
+        item.changed.sequence > differs.fork || differs.keys.contains(*key)
+    };
+    let items =
+        log.items().iter().filter(differs_at).map(|(k, i)| (k.clone(), i.clone())).collect();
+    let changes = log.after(differs.fork).flat_map(|update| &update.changes);
+    let deleted = changes.filter(|change| change.body.is_none()).map(|change| &change.key);
+    let absent = |key: &&ItemKey| !log.items().contains_key(*key);
+    let gone = deleted.chain(&differs.keys).filter(absent).cloned().collect();
+    Outgoing::new(transfer, items, log.position()).with_gone(gone)
 }
 
 /// Config has one author, so that its lineage and sequence say it all.

@@ -1,5 +1,6 @@
 //! Moving everything: chunks out of a snapshot, and a snapshot out of chunks.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use sha2::{Digest, Sha256};
@@ -16,6 +17,8 @@ pub struct Outgoing {
     id: u64,
     items: Items,
     at: Position,
+    /// Items to delete, where only a difference is sent.
+    gone: Option<BTreeSet<ItemKey>>,
     cursor: Option<ItemKey>,
     next_index: u32,
     taken: u32,
@@ -31,12 +34,24 @@ impl Outgoing {
             id,
             items,
             at,
+            gone: None,
             cursor: None,
             next_index: 0,
             taken: 0,
             all_cut: false,
             ready: false,
         }
+    }
+
+    /// The items are only those that differ, and these do not exist any more.
+    #[must_use]
+    pub fn with_gone(self, gone: BTreeSet<ItemKey>) -> Outgoing {
+        Outgoing { gone: Some(gone), ..self }
+    }
+
+    /// Whether it goes over the receiver's own items.
+    pub fn over(&self) -> bool {
+        self.gone.is_some()
     }
 
     /// Its name.
@@ -77,6 +92,15 @@ impl Outgoing {
         if let Some((key, _)) = items.last() {
             self.cursor = Some(key.clone());
         }
+        let mut gone = Vec::new();
+        while let Some(key) = self.gone.as_mut().and_then(BTreeSet::pop_first) {
+            if bytes >= CHUNK_BYTES {
+                self.gone.get_or_insert_default().insert(key);
+                break;
+            }
+            bytes += key.key.len() + 64;
+            gone.push(key);
+        }
         self.all_cut = bytes < CHUNK_BYTES;
         let chunk = Chunk {
             transfer: self.id,
@@ -84,6 +108,7 @@ impl Outgoing {
             sum: sum(&items),
             items,
             last: self.all_cut,
+            gone,
         };
         self.next_index += 1;
         Some(chunk)
@@ -133,6 +158,12 @@ impl Incoming {
         Incoming { id, at, head, archive, items: Items::new(), bytes: 0, next_index: 0 }
     }
 
+    /// The transfer goes over these items.
+    #[must_use]
+    pub fn over(self, items: Items) -> Incoming {
+        Incoming { items, ..self }
+    }
+
     /// Its name.
     pub fn id(&self) -> u64 {
         self.id
@@ -151,6 +182,9 @@ impl Incoming {
             return ChunkTaken::Wrong("transfer above its limit");
         }
         self.items.extend(chunk.items);
+        for key in &chunk.gone {
+            self.items.remove(key);
+        }
         self.next_index += 1;
         if chunk.last { ChunkTaken::Last } else { ChunkTaken::More }
     }

@@ -15,7 +15,7 @@ use crate::time::{SessionClock, UnixMs};
 
 /// Keys of keyed operations that are remembered: half a day of one request in four seconds, and
 /// far above what can be on its way at once.
-const KEYS_MAX: u64 = 10_000;
+pub(crate) const KEYS_MAX: u64 = 10_000;
 /// An `Idempotency-Key`: what clients make is a UUID or a hash.
 const KEY_MAX_BYTES: usize = 128;
 

@@ -15,8 +15,8 @@ use crate::time::UnixMs;
 const TRIM_MAX: u64 = 4;
 
 /// One update in the making. Each item is changed at most once in it.
-pub(super) struct Step<'a> {
-    pub(super) definitions: &'a Definitions,
+pub(crate) struct Step<'a> {
+    pub(crate) definitions: &'a Definitions,
     pub(super) config: &'a Items,
     pub(super) kept: &'a Items,
     pub(super) wall: UnixMs,
@@ -24,7 +24,7 @@ pub(super) struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         definitions: &'a Definitions,
         config: &'a Items,
         kept: &'a Items,
@@ -33,23 +33,28 @@ impl<'a> Step<'a> {
         Step { definitions, config, kept, wall, changes: Vec::new() }
     }
 
-    pub(super) fn put(&mut self, key: ItemKey, body: Bytes) {
+    pub(crate) fn put(&mut self, key: ItemKey, body: Bytes) {
         self.changes.push(Change { key, body: Some(body) });
     }
 
-    pub(super) fn delete(&mut self, key: ItemKey) {
+    pub(crate) fn delete(&mut self, key: ItemKey) {
         self.changes.push(Change { key, body: None });
     }
 
-    pub(super) fn into_changes(self) -> Vec<Change> {
+    pub(crate) fn into_changes(self) -> Vec<Change> {
         self.changes
     }
 
     /// Appends an event to the kept log and drops what is too old or too many.
-    pub(super) fn event(&mut self, what: What) {
+    pub(crate) fn event(&mut self, what: What) {
+        self.event_of(self.wall, what);
+    }
+
+    /// The same for an event that happened at this time.
+    pub(crate) fn event_of(&mut self, time: UnixMs, what: What) {
         let ends = ring_ends(self.kept, PROVIDER, "");
         let position = EventPosition(ends.map_or(1, |(_, last)| last.saturating_add(1)));
-        let event = KeptEvent { position, time: self.wall, what };
+        let event = KeptEvent { position, time, what };
         let body = Bytes::from(serde_json::to_vec(&event).unwrap_or_default());
         self.put(event_key(position), body);
         let Some((first, last)) = ends else { return };
@@ -68,7 +73,7 @@ impl<'a> Step<'a> {
 
     /// Remembers that `text` is the newest of a ring of at most `most`, and returns the texts of
     /// those that fell out of it.
-    pub(super) fn remember(
+    pub(crate) fn remember(
         &mut self,
         provider: &str,
         prefix: &str,

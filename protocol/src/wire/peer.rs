@@ -22,7 +22,7 @@ mod verdict;
 
 use minicbor::{Decode, Encode};
 
-use crate::item::{Kind, Position, Update};
+use crate::item::{ItemKey, Kind, Position, Update};
 use crate::term::{Activation, Term};
 
 pub use data::{AloneItem, Chunk, LiveValue, SyncPlan};
@@ -264,14 +264,34 @@ pub enum Message {
         #[n(1)]
         values: Vec<LiveValue>,
     },
-    /// What the sender changed while it answered alone (merge).
+    /// What the sender changed that the active node's history lacks (merge).
     #[n(25)]
     Alone {
-        /// The items.
+        /// Items that it answered alone: to be merged.
         #[n(0)]
         items: Vec<AloneItem>,
-        /// Whether more follow.
+        /// Whether more follow; each message waits for its `Merged`.
         #[n(1)]
         more: bool,
+        /// Items of a tail that was answered to nobody: not to be merged, but to be sent anew.
+        #[n(2)]
+        undo: Vec<ItemKey>,
+        /// The last sequence that both histories have.
+        #[n(3)]
+        fork: u64,
+        /// Whether `items` and `undo` name all that differs from there on, so that a difference
+        /// brings the sender up to date.
+        #[n(4)]
+        all: bool,
+        /// The sender's monotonic clock in microseconds: the ages are as of then.
+        #[n(5)]
+        clock_us: u64,
+    },
+    /// An `Alone` was taken.
+    #[n(26)]
+    Merged {
+        /// Whether it was the last one, and all of it is on disk.
+        #[n(0)]
+        last: bool,
     },
 }

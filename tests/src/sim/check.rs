@@ -179,15 +179,17 @@ impl Witness {
         node: &Node,
         old: &Items,
         new: &Items,
-        archived: bool,
+        saved: &Items,
     ) -> Result<bool, Broken> {
-        let lost = self.operations.keys().find(|op| self.holds(old, op) && !self.holds(new, op));
-        match lost {
-            Some((session, id)) if !archived => {
+        let lost = |op: &&OpId| self.holds(old, op) && !self.holds(new, op);
+        let mut all_lost = self.operations.keys().filter(lost).peekable();
+        let any = all_lost.peek().is_some();
+        match all_lost.find(|op| !self.holds(saved, op)) {
+            Some((session, id)) => {
                 let text = format!("{} overwrites {session}/{} unarchived", node.id, id.0);
                 Err((Rule::Archived, text))
             }
-            lost => Ok(lost.is_some()),
+            None => Ok(any),
         }
     }
 

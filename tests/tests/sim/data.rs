@@ -62,6 +62,19 @@ fn unanswered_tail() {
         world.heal(0, 1);
         until(world, 3 * SECOND, "node 1 takes over", |w| acts(w, 1));
         until(world, 9 * SECOND, "the client knows", |w| w.witness.knows(0, id));
+        let session = world.saved(0).expect("a session").session;
         world.bring_up(0);
+        assert!(world.quiet(20 * SECOND), "{:?}", world.failure());
+        if world.witness.told(0, id) == Some(&Outcome::Applied) {
+            // It ran again at node 1: the same id, once.
+            return;
+        }
+        let counted = tandem_tests::sim::check::counted_key("Count/2", &session, id);
+        for node in &world.nodes {
+            let items = &node.run.as_ref().expect("it runs").memory.kept.items;
+            assert!(!items.contains_key(&counted), "a tail that nobody heard of is merged");
+        }
+        let archives = world.nodes[0].disk.archives();
+        assert!(archives.iter().any(|archive| archive.items.contains_key(&counted)));
     });
 }

@@ -32,6 +32,12 @@ pub enum SyncPlan {
         /// Head of the config's hash chain at `at`; zeros for the kept kind.
         #[cbor(n(4), with = "minicbor::bytes")]
         head: [u8; 32],
+        /// Whether the items are only those that differ: they go over the receiver's own.
+        #[n(5)]
+        over: bool,
+        /// The first chunk to come: above zero where an interrupted transfer goes on.
+        #[n(6)]
+        from: u32,
     },
 }
 
@@ -53,6 +59,9 @@ pub struct Chunk {
     /// First 8 bytes of SHA-256 over the encoded items.
     #[n(4)]
     pub sum: u64,
+    /// Items that do not exist any more (where the transfer goes over the receiver's own).
+    #[n(5)]
+    pub gone: Vec<ItemKey>,
 }
 
 /// A tag's value on its way to the standby.

@@ -212,6 +212,18 @@ impl World {
         }
     }
 
+    /// Keeps one client from a node.
+    pub fn cut_client(&mut self, client: usize, host: Host) {
+        self.cut(FIRST_CLIENT + client, host);
+        self.cut(host, FIRST_CLIENT + client);
+    }
+
+    /// Lets this client reach the node again.
+    pub fn heal_client(&mut self, client: usize, host: Host) {
+        self.heal(FIRST_CLIENT + client, host);
+        self.heal(host, FIRST_CLIENT + client);
+    }
+
     /// The planted crash loop: no fault of the plan explains it.
     pub(super) fn strike(&mut self, down: bool) {
         debug_assert_eq!(self.plant, Some(Plant::CrashLoop));

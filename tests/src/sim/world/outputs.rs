@@ -1,6 +1,6 @@
 //! What comes out of a node's door, done as the real rooms do it, under the checkers' eyes.
 
-use tandem_protocol::gateway::input::{Input, StoreTicket};
+use tandem_protocol::gateway::input::{Input, Items, StoreTicket};
 use tandem_protocol::gateway::output::{EventKind, GatewayEvent, Lane, Output, Permit, StoreWrite};
 use tandem_protocol::item::{Kind, Update};
 use tandem_protocol::limits::LOOK_GAP;
@@ -86,6 +86,22 @@ impl World {
         {
             self.tally.case("partial resync");
         }
+        let full = match (&message, lane) {
+            (Message::Sync { plan: SyncPlan::Full { over: true, .. }, .. }, _) => {
+                Some("difference of histories that parted")
+            }
+            (Message::Sync { kind: Kind::Config, plan: SyncPlan::Full { .. }, .. }, _) => {
+                Some("full sync of config")
+            }
+            (Message::Sync { kind: Kind::Kept, plan: SyncPlan::Full { .. }, .. }, _) => {
+                Some("full sync of kept state")
+            }
+            _ => None,
+        };
+        if let Some(case) = full {
+            self.tally.case(case);
+        }
+        let Some(run) = &mut self.nodes[host].run else { return };
         let Some(entry) = run.links.get_mut(&link) else { return };
         let side = usize::from(!entry.dialed);
         let pipe = match lane {
@@ -148,12 +164,16 @@ impl World {
         self.bend(host, &mut writes);
         let life = self.nodes[host].life;
         let mut config = false;
+        let mut saved = Items::new();
         for write in &writes {
+            if let StoreWrite::Archive { kind: Kind::Kept, items, .. } = write {
+                saved.extend(items.iter().cloned());
+            }
             let Some(run) = &self.nodes[host].run else { return };
             match write {
                 StoreWrite::Install { kind, items, archive, .. } => {
                     let old = run.memory.kind(*kind).items.clone();
-                    self.installs(host, *kind, &old, items, archive.as_deref());
+                    self.installs(host, *kind, (&old, items), archive.as_deref(), &saved);
                     config |= *kind == Kind::Config;
                 }
                 StoreWrite::Update { kind, .. } => config |= *kind == Kind::Config,
@@ -191,25 +211,20 @@ impl World {
         &mut self,
         host: Host,
         kind: Kind,
-        old: &tandem_protocol::gateway::input::Items,
-        new: &tandem_protocol::gateway::input::Items,
+        (old, new): (&Items, &Items),
         archive: Option<&str>,
+        saved: &Items,
     ) {
         let id = self.nodes[host].id.clone();
-        self.line(|| format!("{id} installs all of {kind:?}, archive {archive:?}"));
+        let count = saved.len();
+        self.line(|| format!("{id} installs {kind:?}, archive {archive:?}, {count} items saved"));
         match kind {
-            Kind::Config => self.tally.case("full sync of config"),
-            Kind::Kept => {
-                self.tally.case("full sync of kept state");
-                let replaced =
-                    self.witness.replaces(&self.nodes[host], old, new, archive.is_some());
-                match replaced {
-                    Ok(true) => self.tally.case("both worked, archived"),
-                    Ok(false) if archive.is_some() => self.tally.case("unanswered tail archived"),
-                    Ok(false) => {}
-                    Err((rule, text)) => self.fail(rule, text),
-                }
-            }
+            Kind::Config => {}
+            Kind::Kept => match self.witness.replaces(&self.nodes[host], old, new, saved) {
+                Ok(_) if !saved.is_empty() => self.tally.case("unanswered tail archived"),
+                Ok(_) => {}
+                Err((rule, text)) => self.fail(rule, text),
+            },
         }
     }
 
@@ -227,9 +242,7 @@ impl World {
                 (Some(Plant::RunTwice), StoreWrite::Update { kind: Kind::Kept, update }) => {
                     double(update);
                 }
-                (Some(Plant::ArchiveSkipped), StoreWrite::Install { archive, .. }) => {
-                    *archive = None;
-                }
+                (Some(Plant::ArchiveSkipped), StoreWrite::Archive { items, .. }) => items.clear(),
                 _ => {}
             }
         }
@@ -336,6 +349,13 @@ impl World {
                 let why = detail("why");
                 self.line(|| format!("{id} keeps the level: {why}"));
                 self.tally.case("switchover given up");
+            }
+            EventKind::Sync if !detail("report").is_empty() => {
+                let count = |name: &str| detail(name).parse::<u64>().unwrap_or(0);
+                self.tally.case("both worked, merged");
+                if count("replaced") > 0 {
+                    self.tally.case("both changed one item");
+                }
             }
             EventKind::Fence => {
                 let text = event.text.as_str();
