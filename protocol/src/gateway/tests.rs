@@ -18,6 +18,8 @@ use crate::settings::{RecoveryMode, SharedSettings};
 use crate::time::{Instant, UnixMs};
 use crate::wire::peer::{Message, Refusal};
 
+#[path = "tests/merge.rs"]
+mod merge;
 #[path = "tests/switchover.rs"]
 mod switchover;
 

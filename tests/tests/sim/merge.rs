@@ -72,7 +72,7 @@ fn both_worked() {
         done(world, 1, count(2));
         let acked = world.clients[1].alarms.pop_first();
         let ack = acked.map(|(alarm, raise)| {
-            let operation = Operation::Ack { alarm: alarm.clone(), raise, note: None };
+            let operation = Operation::Ack { alarm: alarm.clone(), raise, who: None, note: None };
             let id = done(world, 1, operation);
             (alarm, raise, world.witness.told(1, id) == Some(&Outcome::Applied))
         });

@@ -111,8 +111,15 @@ async fn each_full_transfer_leaves_its_reason() {
     let node = Node::active().await;
     stores(&node, 1);
     let begins = |archive| {
-        let plan =
-            SyncPlan::Full { transfer: 1, at: position(1), bytes: 9, archive, head: [0; 32] };
+        let plan = SyncPlan::Full {
+            transfer: 1,
+            at: position(1),
+            bytes: 9,
+            archive,
+            head: [0; 32],
+            over: false,
+            from: 0,
+        };
         let message = Message::Sync { kind: Kind::Config, plan, activations: Vec::new() };
         let send = Output::Send { link: LinkId(1), lane: Lane::Control, message };
         node.recording.see(node.driver.clock().now(), &send).unwrap()
