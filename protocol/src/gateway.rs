@@ -21,6 +21,7 @@
 //! not go on is `Output::Exit`.
 
 mod ages;
+mod alone;
 mod answers;
 mod data;
 mod disk;

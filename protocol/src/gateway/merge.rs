@@ -330,7 +330,7 @@ fn size(alone: &AloneItem) -> usize {
     key.provider.len() + key.key.len() + item.as_ref().map_or(0, |i| i.body.len()) + 64
 }
 
-/// Parts of about [`ALONE_BYTES`]; at least one, so that the active node hears that there is a tail.
+/// Parts of about [`ALONE_BYTES`]; at least one, so that the active node hears of the tail.
 fn cut(
     items: Vec<AloneItem>,
     undo: Vec<ItemKey>,

@@ -1,0 +1,56 @@
+//! That a node answers alone: marked on disk before the first such answer, and forgotten when the
+//! other node holds all of it. What follows the mark is what a merge is about.
+
+use crate::gateway::Gateway;
+use crate::gateway::ages;
+use crate::gateway::disk::After;
+use crate::gateway::level::LevelState;
+use crate::node::Role;
+
+impl Gateway {
+    /// This node answers alone from here on, if nobody else holds a copy.
+    pub(super) fn mark_alone_if_unwatched(&mut self) {
+        let paired = self.options.role != Role::Independent && self.options.pair.is_some();
+        if !paired || self.peer.standby_in_sync || !matches!(self.level, LevelState::Active(_)) {
+            return;
+        }
+        if self.answers.alone_marking {
+            return;
+        }
+        self.answers.alone_marking = true;
+        // What the peer has not received waited for its receipt, and is answered alone now.
+        let begun = self.ledger.activations.last().map_or(0, |a| a.start);
+        let first = match self.peer.kept_received.sequence {
+            0 => begun,
+            received => received,
+        } + 1;
+        self.ledger.alone_from.get_or_insert(first);
+        self.disk.ledger_then(After::AloneMarked);
+    }
+
+    /// The standby holds all that was answered: nothing is alone any more.
+    pub(super) fn all_shared(&mut self) {
+        self.answers.alone_marking = false;
+        self.answers.alone_marked = false;
+        self.answers.alone_at = None;
+        self.answers.alone_before_start_ms = None;
+        self.ledger.alone_from = None;
+        self.ledger.alone_last = None;
+        self.ledger.alone_times.clear();
+        self.ledger.out_of_date = false;
+        self.disk.ledger_changed();
+    }
+
+    /// An operator was answered without a second copy.
+    pub(super) fn answered_alone(&mut self) {
+        self.answers.alone_at = Some(self.now);
+        let wall = self.wall_now();
+        let old = self.ledger.alone_last.is_none_or(|at| wall.0.saturating_sub(at.0) >= 1_000);
+        if old {
+            self.ledger.alone_last = Some(wall);
+            let sequence = self.kept.position().sequence;
+            ages::store(&mut self.ledger.alone_times, sequence, wall);
+            self.disk.ledger_changed();
+        }
+    }
+}
