@@ -106,6 +106,13 @@ pub fn run(options: Options) -> Result<()> {
 fn say_start(options: &Options, address: SocketAddr) {
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(node = %options.node_id, role = %options.role, %address, version, "starts");
+    let manual = options.shared.master_recovery_mode == RecoveryMode::Manual;
+    if options.role == Role::Master && options.shared.join_wait_ms == 0 && manual {
+        tracing::warn!(
+            "join_wait_ms is 0: this master is active before it has heard its peer, so that \
+             master_recovery_mode Manual has no effect when it starts"
+        );
+    }
 }
 
 /// The node's own log tells when each of its runs began and how it ended: a run without an end

@@ -31,6 +31,7 @@ mod greeting;
 pub mod input;
 mod level;
 mod link;
+mod look;
 pub mod merge;
 pub mod output;
 mod person;
@@ -40,6 +41,7 @@ mod reason;
 mod receiving;
 mod reserve;
 mod sending;
+mod stand;
 mod status;
 mod switchover;
 #[cfg(test)]
@@ -186,7 +188,8 @@ impl Gateway {
             Input::LinkDown { link } => self.link_down(link),
             Input::DialFailed => self.dial_failed(),
             Input::Looked { look, all_refused } => self.looked(look, all_refused),
-            Input::Asked { .. } | Input::Unapplied { .. } => {}
+            Input::Asked { answer, .. } => self.asked_active(answer),
+            Input::Unapplied { .. } => {}
             Input::Stored { ticket, ok } => self.stored(ticket, ok),
             Input::Request { ticket, request, wall } => self.request(ticket, request, wall),
             Input::Stop => self.stop(),

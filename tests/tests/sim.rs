@@ -10,9 +10,13 @@ mod levels;
 mod links;
 #[path = "sim/merge.rs"]
 mod merge;
+#[path = "sim/recovery.rs"]
+mod recovery;
 #[path = "sim/seeds.rs"]
 mod seeds;
 #[path = "sim/stage.rs"]
 mod stage;
 #[path = "sim/stalls.rs"]
 mod stalls;
+#[path = "sim/switchover.rs"]
+mod switchover;

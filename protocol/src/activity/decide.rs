@@ -30,6 +30,10 @@ pub struct Candidate {
     pub active_uptime_ms: u64,
     /// Whether it ever had a complete config.
     pub config_complete: bool,
+    /// 0 (fails) to 255 (well).
+    pub health: u8,
+    /// Whether a person chose it, by its own word.
+    pub chosen: bool,
 }
 
 impl From<&Hello> for Candidate {
@@ -43,6 +47,8 @@ impl From<&Hello> for Candidate {
             answered_alone_ms_ago: hello.answered_alone_ms_ago,
             active_uptime_ms: hello.active_uptime_ms,
             config_complete: hello.config_complete,
+            health: hello.health,
+            chosen: hello.choice.as_ref().is_some_and(|choice| choice.node == hello.node),
         }
     }
 }
@@ -98,10 +104,17 @@ fn neither_active(master: &Candidate, backup: &Candidate) -> (bool, VerdictReaso
     if planted::is(RuleFault::MasterFirst) {
         return (true, VerdictReason::Master);
     }
+    if (master.health == 0) != (backup.health == 0) {
+        // It could not store the term.
+        return (master.health != 0, VerdictReason::OtherFails);
+    }
     let age = |c: &Candidate| (c.last_term.clone(), c.kept.sequence);
     match age(master).cmp(&age(backup)) {
         std::cmp::Ordering::Greater => (true, VerdictReason::NewerState),
         std::cmp::Ordering::Less => (false, VerdictReason::NewerState),
+        std::cmp::Ordering::Equal if backup.chosen && !master.chosen => {
+            (false, VerdictReason::Chosen)
+        }
         std::cmp::Ordering::Equal => (true, VerdictReason::Master),
     }
 }
@@ -124,6 +137,8 @@ mod tests {
             answered_alone_ms_ago: None,
             active_uptime_ms: 0,
             config_complete: true,
+            health: 255,
+            chosen: false,
         }
     }
 
@@ -172,6 +187,43 @@ mod tests {
             },
             (false, VerdictReason::NewerState),
         );
+    }
+
+    #[test]
+    fn a_choice_decides_between_equals_only() {
+        let levels = (Level::Cold, Level::Cold);
+        check(levels, |_, b| b.chosen = true, (false, VerdictReason::Chosen));
+        check(
+            levels,
+            |m, b| {
+                b.chosen = true;
+                m.kept.sequence = 1;
+            },
+            (true, VerdictReason::NewerState),
+        );
+    }
+
+    #[test]
+    fn a_node_that_cannot_store_does_not_begin() {
+        let levels = (Level::Undecided, Level::Cold);
+        check(levels, |m, _| m.health = 0, (false, VerdictReason::OtherFails));
+        check(levels, |_, b| b.health = 0, (true, VerdictReason::OtherFails));
+        check(
+            (Level::Active, Level::Cold),
+            |m, _| m.health = 0,
+            (true, VerdictReason::AlreadyActive),
+        );
+    }
+
+    #[test]
+    fn the_longer_uptime_stays_by_setting() {
+        let mut master = candidate("a", Role::Master, Level::Active);
+        let mut backup = candidate("b", Role::Backup, Level::Active);
+        (master.active_uptime_ms, backup.active_uptime_ms) = (10, 20);
+        let by_uptime = Rules { by_uptime: true, ..RULES };
+        let named = verdict(&master, &backup, by_uptime);
+        assert_eq!(named, (false, VerdictReason::BothActiveUptime));
+        assert_eq!(verdict(&master, &backup, RULES), (true, VerdictReason::BothActiveMaster));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::node::{Level, Role};
 use crate::planted::{self, RuleFault};
 use crate::term::{Activation, ActivationId, Term};
 use crate::time::Instant;
-use crate::wire::peer::{Message, Stand};
+use crate::wire::peer::Message;
 
 /// Where this node stands.
 #[derive(Debug, Clone)]
@@ -59,78 +59,13 @@ pub(super) struct Active {
 }
 
 impl Active {
-    /// Whether a new term is on its way to the disk.
-    pub(super) fn is_retaking(&self) -> bool {
-        self.retaking.is_some()
+    /// The counter of a new term that is on its way to the disk.
+    pub(super) fn retaking_counter(&self) -> Option<u64> {
+        self.retaking.as_ref().map(|(a, _)| a.term.counter)
     }
 }
 
 impl Gateway {
-    /// Level, term, taking and fenced, as this node stands behind them now.
-    pub(super) fn stand(&self) -> Stand {
-        let heard = self.ledger.activations.last().map(|a| a.term.clone());
-        match &self.level {
-            LevelState::Undecided { .. } => {
-                Stand { level: Level::Undecided, term: heard, taking: None, fenced: false }
-            }
-            LevelState::Standby => Stand {
-                level: self.settings.standby_activity_level.into(),
-                term: heard,
-                taking: None,
-                fenced: false,
-            },
-            LevelState::Taking(taking) => Stand {
-                level: taking.from,
-                term: heard,
-                taking: (!planted::is(RuleFault::TakingUnsaid))
-                    .then_some(taking.activation.term.counter),
-                fenced: false,
-            },
-            LevelState::Active(active) => Stand {
-                level: Level::Active,
-                term: Some(active.activation.term.clone()),
-                taking: active.retaking.as_ref().map(|(a, _)| a.term.counter),
-                fenced: active.fence.is_some() || !active.permit.holds(self.now),
-            },
-        }
-    }
-
-    pub(super) fn is_active(&self) -> bool {
-        matches!(self.level, LevelState::Active(_))
-    }
-
-    /// Whether effects are allowed at this moment.
-    pub(super) fn may_act(&self) -> Option<ActivationId> {
-        self.holds_permit().filter(|_| !self.handover.frozen())
-    }
-
-    /// Whether the level is this node's at this moment; while it is being handed over rooms hold
-    /// still, and only what they did before is answered.
-    pub(super) fn holds_permit(&self) -> Option<ActivationId> {
-        match &self.level {
-            // While a merge is made nothing is answered that it might contradict.
-            LevelState::Active(_) if self.merge_hold.is_some() => None,
-            LevelState::Active(a) if a.fence.is_none() && a.permit.holds(self.now) => {
-                Some(a.activation.id)
-            }
-            LevelState::Active(_)
-            | LevelState::Undecided { .. }
-            | LevelState::Standby
-            | LevelState::Taking(_) => None,
-        }
-    }
-
-    /// Whether this node could serve: it has, or owns, a complete config and a working disk.
-    pub(super) fn eligible(&self) -> bool {
-        let config = self.ledger.config_complete || self.options.role != Role::Backup;
-        config && !self.disk.failed() && !self.stopping
-    }
-
-    /// 0 (fails) to 255 (well).
-    pub(super) fn health(&self) -> u8 {
-        if self.disk.failed() { 0 } else { 255 }
-    }
-
     /// An activation with a counter above all that this node and its peer have named.
     pub(super) fn new_activation(&mut self) -> Activation {
         let highest = if planted::is(RuleFault::CounterReused) {

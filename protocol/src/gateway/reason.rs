@@ -102,6 +102,8 @@ impl fmt::Display for TakeReason {
             TakeReason::Verdict(VerdictReason::OtherHasNoConfig) => {
                 f.write_str("the other has no config")
             }
+            TakeReason::Verdict(VerdictReason::OtherFails) => f.write_str("the other cannot store"),
+            TakeReason::Verdict(VerdictReason::Chosen) => f.write_str("chosen by a person"),
             TakeReason::Lost(evidence) => evidence.fmt(f),
             TakeReason::HandedOver(why) => write!(f, "switchover {}", why.as_text()),
             TakeReason::PeerDeclined => f.write_str("peer could not take the level"),

@@ -217,7 +217,7 @@ impl Gateway {
     /// equal sums, and the standby told.
     pub(super) fn sync_state(&self) -> SyncState {
         let Some(link) = self.link.as_ref().filter(|l| l.established()) else {
-            return match self.ledger.out_of_date {
+            return match self.ledger.out_of_date || self.peer.looks.broken() {
                 true => SyncState::OutOfDate,
                 false => SyncState::Unknown,
             };

@@ -108,7 +108,7 @@ impl Gateway {
         if self.handover.is_giving() {
             return Err("a switchover is already under way");
         }
-        if self.may_act().is_none() || active.is_retaking() {
+        if self.may_act().is_none() || active.retaking_counter().is_some() {
             return Err("this node's permit is being renewed");
         }
         let Some(link) = self.link.as_ref().filter(|l| l.established()) else {

@@ -11,8 +11,9 @@ use std::time::Duration;
 use crate::activity::liveness::{Liveness, Voice};
 use crate::event::Severity;
 use crate::gateway::Gateway;
-use crate::gateway::input::{LinkId, LookId, Options};
+use crate::gateway::input::{LinkId, Options};
 use crate::gateway::level::LevelState;
+use crate::gateway::look::Looks;
 use crate::gateway::output::{EventKind, Output};
 use crate::gateway::reason::{Evidence, TakeReason};
 use crate::item::Position;
@@ -28,9 +29,9 @@ pub(super) struct Peer {
     pub(super) node: Option<NodeId>,
     pub(super) boot: Option<BootId>,
     pub(super) public_address: String,
-    listens: Vec<String>,
+    pub(super) listens: Vec<String>,
     /// Its voice, from its first hello until it is lost.
-    liveness: Option<Liveness>,
+    pub(super) liveness: Option<Liveness>,
     pub(super) stand: Option<Stand>,
     pub(super) highest_counter: u64,
     /// 0 (fails) to 255 (well), as it said last.
@@ -48,9 +49,7 @@ pub(super) struct Peer {
     pub(super) config_follows: bool,
     /// Its last sums, to compare at equal positions.
     pub(super) sums: Option<(Position, u64, Position, u64)>,
-    look: Option<LookId>,
-    looks: u64,
-    next_look: Option<Instant>,
+    pub(super) looks: Looks,
     /// This node was stalled, and what it read since may have waited in the socket: a peer that
     /// lives has dialed again by then.
     no_silence_before: Instant,
@@ -174,7 +173,7 @@ impl Gateway {
         let span = hello.settings.failover_timeout().max(self.settings.ping_rate());
         self.peer.liveness = Some(Liveness::new(self.now, span));
         self.peer.last_sign = self.now;
-        self.peer.next_look = None;
+        self.peer.looks.end();
         // Whoever says hello now is heard now, not out of a socket's buffer.
         self.peer.no_silence_before = Instant::ZERO;
         self.peer.greeted = false;
@@ -292,52 +291,21 @@ impl Gateway {
         self.redial_soon();
         if self.peer.believed_alive() {
             self.reserve();
-            self.peer.next_look = Some(self.now);
+            self.peer.looks.begin(self.now);
             self.look();
-        }
-    }
-
-    fn look(&mut self) {
-        if self.peer.next_look.is_none_or(|at| self.now < at) || self.peer.look.is_some() {
-            return;
-        }
-        self.peer.next_look = None;
-        if self.link.is_some() || !self.settings.trust_refused_connection {
-            return;
-        }
-        self.peer.looks += 1;
-        let look = LookId(self.peer.looks);
-        self.peer.look = Some(look);
-        let listens = self.peer.listens.clone();
-        self.out.push_back(Output::Look { look, listens });
-    }
-
-    pub(super) fn looked(&mut self, look: LookId, all_refused: bool) {
-        if self.peer.look != Some(look) {
-            return;
-        }
-        self.peer.look = None;
-        if self.link.is_some() || !self.peer.believed_alive() {
-            return;
-        }
-        let all_refused = all_refused || planted::is(RuleFault::LookTrusted);
-        if all_refused && self.settings.trust_refused_connection && !self.peer.listens.is_empty() {
-            self.lost(Evidence::ProcessGone);
-        } else {
-            // The listener may close a moment after the link: look again, until silence decides.
-            let again = self.settings.ping_rate().min(Duration::from_millis(20));
-            self.peer.next_look = Some(self.now + again);
         }
     }
 
     pub(super) fn watch_due(&self) -> Option<(Instant, &'static str)> {
         let silence = self.peer.liveness.as_ref().map(|l| (l.deadline(), "silence"));
-        let look = self.peer.next_look.filter(|_| self.peer.look.is_none()).map(|at| (at, "look"));
-        silence.into_iter().chain(look).min_by_key(|(at, _)| *at)
+        let asks = self.ask_due().map(|at| (at, "look at its health"));
+        let due = [silence, self.peer.looks.due().map(|at| (at, "look")), asks];
+        due.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     pub(super) fn watch_time(&mut self) {
         self.look();
+        self.ask_active();
         let greeted = self.is_greeted();
         let Some(liveness) = &mut self.peer.liveness else { return };
         if liveness.check(self.now) == Voice::Alive {
@@ -347,6 +315,9 @@ impl Gateway {
         let first = greeted && !std::mem::replace(&mut self.peer.greeted, greeted);
         if first || self.now < self.peer.no_silence_before {
             liveness.excuse(self.now);
+            return;
+        }
+        if self.seen_active() {
             return;
         }
         self.lost(Evidence::Silence);
@@ -360,10 +331,16 @@ impl Gateway {
     /// The peer is judged lost. Its link is closed; whoever is left acts alone.
     pub(super) fn lost(&mut self, evidence: Evidence) {
         let heard = self.now.since(self.peer.last_sign).as_millis();
+        let heartbeat = self.peer.liveness.as_ref().map(|l| self.now.since(l.last_heard()));
+        let (asks, answers) = self.peer.looks.counts();
         let detail = vec![
             ("evidence", evidence.to_string()),
             ("peer", self.peer.node.as_ref().map(ToString::to_string).unwrap_or_default()),
             ("last_sign_ms", heard.to_string()),
+            ("last_heard_ms", heartbeat.map_or(0, |age| age.as_millis()).to_string()),
+            ("looks", asks.to_string()),
+            ("seen_active", answers.to_string()),
+            ("in_sync", (self.peer.told_in_sync || self.peer.standby_in_sync).to_string()),
         ];
         let text = format!("peer lost: {evidence}");
         self.event(Severity::Info, EventKind::Evidence, text, detail);
@@ -397,8 +374,7 @@ impl Gateway {
     fn forget_peer(&mut self) {
         self.forget_choice_of_peer();
         self.peer.liveness = None;
-        self.peer.next_look = None;
-        self.peer.look = None;
+        self.peer.looks.end();
         self.out.push_back(Output::StatusChanged);
     }
 

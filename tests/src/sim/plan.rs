@@ -127,6 +127,8 @@ pub struct Plan {
     pub seed: u64,
     /// The shared settings.
     pub settings: SharedSettings,
+    /// The backup's own settings, where they are other ones.
+    pub backups: Option<SharedSettings>,
     /// Which node is the Master.
     pub master: Host,
     /// When each node is started first.
@@ -157,6 +159,7 @@ impl Plan {
         Plan {
             seed,
             settings,
+            backups: None,
             master,
             starts: [0, 0],
             faults: Vec::new(),
@@ -200,7 +203,20 @@ impl Plan {
             .map(|_| (chance.range(3 * SECOND, LENGTH), usize::from(chance.one_in(2))))
             .collect();
         let scripted = 0;
-        Plan { seed, settings, master, starts, faults, deeds, configs, persons, warm, scripted }
+        let backups = None;
+        Plan {
+            seed,
+            settings,
+            backups,
+            master,
+            starts,
+            faults,
+            deeds,
+            configs,
+            persons,
+            warm,
+            scripted,
+        }
     }
 
     /// How many takeovers this run may see: the first one, and those that faults explain.

@@ -12,6 +12,7 @@ mod clients;
 mod driver;
 mod faults;
 mod links;
+mod looks;
 mod modules;
 mod outputs;
 mod script;
@@ -21,7 +22,7 @@ mod settle;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use tandem_protocol::gateway::input::LookId;
+use tandem_protocol::gateway::input::{ActiveAnswer, LookId};
 use tandem_protocol::node::{NodeId, Role};
 
 use super::chance::Chance;
@@ -56,6 +57,10 @@ enum Event {
     NoAnswer { dialer: End, purpose: Purpose },
     /// A look has its answer.
     Looked { node: End, look: LookId, refused: bool },
+    /// A question to a node's health reaches it.
+    Asks { node: End, look: LookId },
+    /// That question has its answer, or none.
+    Asked { node: End, look: LookId, answer: Option<Box<ActiveAnswer>> },
     /// The driver is free again.
     Turn(End),
     /// A sync ends.
@@ -78,6 +83,15 @@ enum Event {
     Engineer(u64),
     /// A person asks this node for a failover.
     Person(Host),
+}
+
+/// What a firewall before a node answers with a reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refuses {
+    /// Every connection of the peer.
+    Everything,
+    /// The link's; looks at the node pass.
+    Links,
 }
 
 struct Entry {
@@ -134,6 +148,8 @@ pub struct World {
     excused_until: Micros,
     /// How many faults make the link as bad as cut.
     bad_links: u32,
+    /// What a firewall before each node refuses.
+    refuses: [Option<Refuses>; 2],
     /// What one input costs a driver.
     input_cost: Micros,
     settling: bool,
@@ -170,6 +186,7 @@ impl World {
             met: BTreeMap::new(),
             excused_until: 0,
             bad_links: 0,
+            refuses: [None, None],
             input_cost: 0,
             settling: false,
             users: false,
@@ -348,6 +365,8 @@ impl World {
             Event::Refused { dialer, purpose } => self.dial_failed(dialer, purpose, "refused"),
             Event::NoAnswer { dialer, purpose } => self.dial_failed(dialer, purpose, "no answer"),
             Event::Looked { node, look, refused } => self.looked(node, look, refused),
+            Event::Asks { node, look } => self.asks(node, look),
+            Event::Asked { node, look, answer } => self.asked(node, look, answer.map(|a| *a)),
             Event::Turn(end) => self.if_alive(end, World::turn),
             Event::Synced(end) => self.synced(end),
             Event::Sample(end) => self.if_alive(end, World::sample),

@@ -56,6 +56,12 @@ pub enum VerdictReason {
     /// Neither was active; the other never had a complete config.
     #[n(7)]
     OtherHasNoConfig,
+    /// Neither was active; the other cannot store.
+    #[n(8)]
+    OtherFails,
+    /// Neither was active, positions are equal: a person chose it.
+    #[n(9)]
+    Chosen,
 }
 
 /// Why a node refuses a link: a closed list, each counted.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use tandem_protocol::gateway::Gateway;
 use tandem_protocol::gateway::input::{Input, Loaded, Options, Secret};
 use tandem_protocol::limits::INPUTS_PER_CLOCK_LOOK;
-use tandem_protocol::node::BootId;
+use tandem_protocol::node::{BootId, Role};
 use tandem_protocol::runtime::records;
 
 use super::{Event, World};
@@ -99,7 +99,10 @@ impl World {
             pair: "plant".parse().ok(),
             secret: Secret(b"a secret of the pair".to_vec()),
             names_peer: true,
-            settings: self.plan.settings.clone(),
+            settings: match (&self.plan.backups, node.role) {
+                (Some(own), Role::Backup) => own.clone(),
+                (Some(_) | None, _) => self.plan.settings.clone(),
+            },
             software: "0.1.0".to_owned(),
             listens: vec![format!("127.0.0.{}:8088", host + 1)],
             public_address: address(host),

@@ -125,7 +125,7 @@ impl World {
     }
 
     /// From now on for one redial two writers may be seen.
-    fn excuse(&mut self) {
+    pub(super) fn excuse(&mut self) {
         self.excused_until = self.excused_until.max(self.now + self.span() + REDIAL);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tandem_protocol::gateway::input::{Input, LinkId, Side};
 use tandem_protocol::wire::peer::Message;
 
-use super::{Event, World};
+use super::{Event, Refuses, World};
 use crate::sim::network::{Arrival, Cargo, DIALER, End, FIRST_CLIENT, Host, LISTENER, Micros};
 use crate::sim::network::{PipeId, PipeKind};
 use crate::sim::node::{ForDriver, ForHub, Knock, Link, Purpose};
@@ -49,8 +49,10 @@ impl World {
 
     /// A connect reaches its listener's host.
     pub(super) fn knocked(&mut self, to: Host, knock: Knock) {
+        let of_link = !matches!(knock.purpose, Purpose::Session(_));
+        let refused = of_link && to < FIRST_CLIENT && self.refuses[to].is_some();
         let node = &mut self.nodes[to];
-        if node.power && node.run.is_none() && self.network.up(to, knock.from.host) {
+        if node.power && (node.run.is_none() || refused) && self.network.up(to, knock.from.host) {
             let latency = self.network.latency(to, knock.from.host);
             let (dialer, purpose) = (knock.from, knock.purpose);
             return self.after(latency, Event::Refused { dialer, purpose });
@@ -211,6 +213,26 @@ impl World {
         self.close_pipe(PipeId(link.0), side);
         if let Some(bulk) = entry.bulk {
             self.close_pipe(bulk, side);
+        }
+    }
+
+    /// A firewall before a node begins to refuse the peer, or ends; links that stand are reset.
+    pub fn refuse(&mut self, host: Host, what: Option<Refuses>) {
+        let before = std::mem::replace(&mut self.refuses[host], what);
+        if before == Some(Refuses::Everything) {
+            self.bad_links = self.bad_links.saturating_sub(1);
+            self.excuse();
+        }
+        // Whoever refuses everything looks dead; behind a link that is broken nobody takes over.
+        self.bad_links += u32::from(what == Some(Refuses::Everything));
+        if what.is_none() {
+            return;
+        }
+        for node in 0..2 {
+            let links = self.nodes[node].run.as_ref().map(|run| run.links.keys().copied());
+            for link in links.into_iter().flatten().collect::<Vec<LinkId>>() {
+                self.drop_link(node, link, true);
+            }
         }
     }
 

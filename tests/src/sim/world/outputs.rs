@@ -3,14 +3,13 @@
 use tandem_protocol::gateway::input::{Input, Items, StoreTicket};
 use tandem_protocol::gateway::output::{EventKind, GatewayEvent, Lane, Output, Permit, StoreWrite};
 use tandem_protocol::item::{Kind, Update};
-use tandem_protocol::limits::LOOK_GAP;
 use tandem_protocol::runtime::records::{self, Counted};
 use tandem_protocol::term::ActivationId;
 use tandem_protocol::time::Instant;
 use tandem_protocol::wire::codec;
 use tandem_protocol::wire::peer::{Message, SyncPlan};
 
-use super::{Event, World};
+use super::World;
 use crate::sim::check::Rule;
 use crate::sim::network::{Cargo, Host, Micros};
 use crate::sim::node::ForDriver;
@@ -43,7 +42,7 @@ impl World {
                 self.close_link(host, link);
             }
             Output::Look { look, .. } => self.look(host, look),
-            Output::AskActive { .. } => {}
+            Output::AskActive { look, .. } => self.ask_active(host, look),
             Output::Store { ticket, writes } => self.store(host, ticket, writes),
             Output::Answer { ticket, answer } => self.answered(host, ticket, answer),
             Output::Show { kind, updates, items } => {
@@ -129,35 +128,6 @@ impl World {
         }
         let arrival = self.network.send(self.now, pipe, side, Cargo::Peer(Box::new(message)));
         self.arrive(arrival);
-    }
-
-    fn look(&mut self, host: Host, look: tandem_protocol::gateway::input::LookId) {
-        let peer = 1 - host;
-        let dead = self.nodes[peer].run.is_none() && self.nodes[peer].power;
-        let reached = self.network.up(host, peer) && self.network.up(peer, host);
-        let node = self.nodes[host].end();
-        let gap = Micros::try_from(LOOK_GAP.as_micros()).unwrap_or(5_000);
-        let wait = gap + self.network.latency(host, peer) + self.network.latency(peer, host);
-        if dead && reached && wait < 250_000 {
-            // The second connect is what counts: a quick restart may have bound the port again.
-            self.after(wait, Event::Looked { node, look, refused: true });
-        } else {
-            let wait = if reached { wait } else { 250_000 };
-            self.after(wait.min(250_000), Event::Looked { node, look, refused: false });
-        }
-    }
-
-    pub(super) fn looked(
-        &mut self,
-        node: crate::sim::network::End,
-        look: tandem_protocol::gateway::input::LookId,
-        refused: bool,
-    ) {
-        let dead = self.nodes[1 - node.host].run.is_none();
-        self.if_alive(node, |world, host| {
-            let looked = Input::Looked { look, all_refused: refused && dead };
-            world.hand_in(host, ForDriver::Input(Box::new(looked)));
-        });
     }
 
     fn store(&mut self, host: Host, ticket: StoreTicket, mut writes: Vec<StoreWrite>) {
