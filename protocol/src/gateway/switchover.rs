@@ -340,6 +340,10 @@ impl Gateway {
             self.disk.ledger_changed();
             self.peer.told_in_sync = false;
             self.begin_kept_anew(None);
+            // Until the peer has taken a new term nobody is active: that is no reason to part.
+            if let Some(link) = &mut self.link {
+                link.active = Some(self.options.node.clone());
+            }
             self.decline(counter, reason);
             return;
         }
@@ -366,9 +370,6 @@ impl Gateway {
     /// The peer says that it has the level that was given to it.
     pub(super) fn given_was_taken(&mut self, counter: u64) {
         let Some(given) = self.handover.given.take() else { return };
-        if let Some(link) = &mut self.link {
-            link.active = Some(link.hello.node.clone());
-        }
         let text = format!("the peer has taken the level with counter {counter}");
         let detail = vec![("reason", given.why.as_text().to_owned())];
         self.event(Severity::Info, EventKind::Switchover, text, detail);

@@ -44,6 +44,9 @@ struct Pair {
     count: u64,
     links: u64,
     cut: bool,
+    /// A node that is stopped: what comes for it waits in its sockets.
+    stalled: Option<usize>,
+    waiting: Vec<Input>,
     /// Whether two writers may stand: cut, or healed for less than a redial.
     healing: bool,
 }
@@ -77,6 +80,8 @@ impl Pair {
             count: 0,
             links: 0,
             cut: false,
+            stalled: None,
+            waiting: Vec::new(),
             healing: false,
         };
         for (index, role) in [Role::Master, Role::Backup].into_iter().enumerate() {
@@ -168,7 +173,9 @@ impl Pair {
         let end = self.now + for_;
         loop {
             let next = self.queue.keys().next().map(|(at, _)| *at);
-            let timers = self.nodes.iter().flatten().map(|n| n.timeout).min();
+            let runs = |index: &usize| self.stalled != Some(*index);
+            let timers = [0, 1].into_iter().filter(runs);
+            let timers = timers.filter_map(|i| Some(self.nodes[i].as_ref()?.timeout)).min();
             let Some(at) = next.into_iter().chain(timers).min().filter(|at| *at <= end) else {
                 break;
             };
@@ -176,11 +183,16 @@ impl Pair {
             if next.is_some_and(|n| n <= self.now) {
                 let Some((_, (index, input))) = self.queue.pop_first() else { break };
                 let dropped = self.cut && matches!(input, Input::LinkMessage { .. });
-                if !dropped {
+                if self.stalled == Some(index) {
+                    self.waiting.push(input);
+                } else if !dropped {
                     self.input(index, input);
                 }
             } else {
                 for index in [0, 1] {
+                    if self.stalled == Some(index) {
+                        continue;
+                    }
                     if self.nodes[index].as_ref().is_some_and(|n| n.timeout <= self.now) {
                         self.input(index, Input::Timeout);
                     }
@@ -189,6 +201,14 @@ impl Pair {
             assert!(self.healing || self.acting().len() < 2, "two writers at {:?}", self.now);
         }
         self.now = end;
+    }
+
+    fn thaw(&mut self) {
+        let Some(index) = self.stalled.take() else { return };
+        self.input(index, Input::Timeout);
+        for input in std::mem::take(&mut self.waiting) {
+            self.input(index, input);
+        }
     }
 
     fn acting(&self) -> Vec<usize> {

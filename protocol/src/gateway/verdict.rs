@@ -198,6 +198,9 @@ impl Gateway {
     pub(super) fn heard_took(&mut self, counter: u64) {
         self.peer.was_active = true;
         self.heed_counter(counter);
+        if let Some(link) = &mut self.link {
+            link.active = Some(link.hello.node.clone());
+        }
         self.given_was_taken(counter);
     }
 

@@ -152,3 +152,23 @@ fn a_persons_choice_stands() {
     pair.run(10_000 * MS);
     assert_eq!(pair.acting(), [1]);
 }
+
+#[test]
+fn a_commit_that_waited_in_a_socket_is_declined() {
+    for phase in [0, 30, 60, 90] {
+        let mut pair = settled();
+        pair.run(phase * MS);
+        let before = counter(&mut pair, 0);
+        failover(&mut pair, 0, FAILOVER, None);
+        while pair.acting() == [0] {
+            pair.run(MS);
+        }
+        pair.stalled = Some(1);
+        pair.run(550 * MS);
+        assert_eq!(pair.acting(), [0; 0], "no timer gives it back");
+        pair.thaw();
+        pair.run(50 * MS);
+        assert_eq!(pair.acting(), [0], "phase {phase}: {:?}", pair.node(1).levels);
+        assert_eq!(counter(&mut pair, 0), before + 2, "the counter of the commit is spent");
+    }
+}
