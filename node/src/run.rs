@@ -18,6 +18,7 @@ use tandem_protocol::gateway::Gateway;
 use tandem_protocol::gateway::input::{self, Loaded};
 use tandem_protocol::item::Kind;
 use tandem_protocol::node::{BootId, Role};
+use tandem_protocol::settings::RecoveryMode;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};

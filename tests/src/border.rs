@@ -13,7 +13,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::harness::{Pair, Result};
-use crate::relay::Relay;
+use crate::relay::{Relay, To};
 
 /// The backup as the master sees it.
 const BACKUP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1));
@@ -49,6 +49,16 @@ impl Border {
     pub fn cut(&self) {
         self.to_master.cut();
         self.to_backup.cut();
+    }
+
+    /// Nothing passes to the master (`To::Listener`), or to the backup.
+    pub fn cut_one_way(&self, to: To) {
+        let back = match to {
+            To::Listener => To::Dialer,
+            To::Dialer => To::Listener,
+        };
+        self.to_master.cut_one_way(to);
+        self.to_backup.cut_one_way(back);
     }
 
     /// All passes again, and what waited.

@@ -4,32 +4,31 @@ use std::time::Duration;
 
 use tandem_protocol::node::Level;
 use tandem_protocol::session::Outcome;
+use tandem_tests::border::Border;
 use tandem_tests::harness::operator::value_of;
 use tandem_tests::harness::project::SETPOINT;
 use tandem_tests::harness::wait::let_pass;
 use tandem_tests::harness::{Operator, Pair, Result};
-use tandem_tests::relay::Relay;
 use tokio::time::Instant;
 
 use super::peers::LOST;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_backup_in_the_dark() -> Result {
-    let relay = Relay::reserved().await?;
-    let named = Pair::named("cut_backup_in_the_dark").dialing_through(&relay.address()?);
-    let pair = named.build()?;
-    let relay = relay.leads_to(pair.master().base().trim_start_matches("http://"))?;
+    let pair = Pair::named("cut_backup_in_the_dark").build()?;
+    // Looks are cut as well: otherwise the dark side sees that the other one lives.
+    let border = Border::between(&pair).await?;
     pair.master().start().await?;
     pair.backup().start().await?;
     assert_eq!(pair.settles().await?.id(), "a");
     let mut operator = Operator::at(pair.master().base()).await?;
-    relay.cut();
+    border.cut();
     let dark = pair.backup().becomes_active().await?;
     let dark = dark.term.map_or(0, |term| term.counter);
     // The operators are at A and go on there.
     let (outcome, copies) = operator.writes(SETPOINT, 11.0).await?;
     assert_eq!((outcome, copies), (Outcome::Applied, 1));
-    relay.heal();
+    border.heal();
     assert_eq!(pair.settles().await?.id(), "a", "the one that answered operators stays");
     let stays = pair.master().status().await?.term.map_or(0, |term| term.counter);
     assert!(stays > dark, "a new term ({stays}) above that of the dark side ({dark})");
@@ -181,18 +180,17 @@ async fn a_planned_stop_is_told() -> Result {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_way_cut() -> Result {
     for to in [tandem_tests::relay::To::Listener, tandem_tests::relay::To::Dialer] {
-        let relay = Relay::reserved().await?;
-        let pair = Pair::named("one_way_cut").dialing_through(&relay.address()?).build()?;
-        let relay = relay.leads_to(pair.master().base().trim_start_matches("http://"))?;
+        let pair = Pair::named("one_way_cut").build()?;
+        let border = Border::between(&pair).await?;
         pair.master().start().await?;
         pair.backup().start().await?;
         pair.settles().await?;
-        relay.cut_one_way(to);
+        border.cut_one_way(to);
         pair.backup().becomes_active().await?;
         pair.master()
             .shows("stays active", Duration::from_secs(5), |s| s.level == Level::Active)
             .await?;
-        relay.heal();
+        border.heal();
         assert_eq!(pair.settles().await?.id(), "a", "neither answered alone: the master stays");
         pair.ends(LOST).await?;
     }
