@@ -45,6 +45,7 @@ mod sending;
 mod stand;
 mod status;
 mod switchover;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -68,6 +69,7 @@ use crate::gateway::reason::TakeReason;
 use crate::gateway::reserve::Reserve;
 use crate::gateway::status::Digest;
 use crate::gateway::switchover::Handover;
+use crate::gateway::sync::Lags;
 use crate::gateway::watch::{Dialer, Peer};
 use crate::item::Kind;
 use crate::node::Role;
@@ -104,6 +106,7 @@ pub struct Gateway {
     kept: Log,
     definitions: Definitions,
     answers: Answers,
+    lags: Lags,
     ages: Ages,
     /// Rooms rest until then, or until what the other node answered alone is merged.
     merge_hold: Option<Instant>,
@@ -148,6 +151,7 @@ impl Gateway {
             link: None,
             definitions: Definitions::read(config.items()),
             answers: Answers::new(&config, &kept),
+            lags: Lags::new(settings.sync_lag_max()),
             ages: Ages::restore(&ledger.alone_times, now, wall),
             merge_hold: None,
             shown_status: None,
@@ -223,6 +227,7 @@ impl Gateway {
         self.pump();
         self.disk.flush(&mut self.out, &self.ledger);
         self.send_receipts();
+        self.judge_lag();
         self.judge_sync();
         self.confirm();
         if self.advance_switchover() {
@@ -244,6 +249,7 @@ impl Gateway {
             self.handover.due(self.now),
             self.forwarded.due(),
             self.hold_due(),
+            self.lag_due(),
         ];
         due.into_iter().flatten().min_by_key(|(at, _)| *at).unwrap_or((self.next_tick, "heartbeat"))
     }

@@ -41,6 +41,13 @@ pub const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// One peer frame. Chunks of transfers stay far below it.
 pub const PEER_FRAME_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// A standby whose durable position is older than this is out of sync: config answers wait for it.
+pub const DURABLE_LAG_MAX: Duration = Duration::from_secs(5);
+/// A lag is known to this part of its limit.
+pub const LAG_SLOTS: u32 = 20;
+/// A standby that was told that it is out of sync is not told the contrary sooner than this: a
+/// link at the edge would move it to and fro.
+pub const OUT_OF_SYNC_REST: Duration = Duration::from_secs(1);
 /// Items of a full transfer travel in chunks of about this size.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks on their way without a receipt.

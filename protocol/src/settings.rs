@@ -148,6 +148,11 @@ impl SharedSettings {
         Duration::from_millis(self.ping_rate_ms)
     }
 
+    /// A standby whose received position is older than this is out of sync.
+    pub fn sync_lag_max(&self) -> Duration {
+        Duration::from_millis(self.sync_lag_max_ms)
+    }
+
     /// The failover timeout (the span): silence for this long is a loss.
     pub fn failover_timeout(&self) -> Duration {
         Duration::from_millis(self.ping_rate_ms.saturating_mul(self.ping_max_missed))

@@ -20,3 +20,5 @@ mod stage;
 mod stalls;
 #[path = "sim/switchover.rs"]
 mod switchover;
+#[path = "sim/sync.rs"]
+mod sync;

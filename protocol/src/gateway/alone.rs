@@ -4,8 +4,10 @@
 use crate::gateway::Gateway;
 use crate::gateway::ages;
 use crate::gateway::disk::After;
+use crate::gateway::input::Request;
 use crate::gateway::level::LevelState;
 use crate::node::Role;
+use crate::runtime::execute::outcome_item;
 
 impl Gateway {
     /// This node answers alone from here on, if nobody else holds a copy.
@@ -25,7 +27,23 @@ impl Gateway {
             received => received,
         } + 1;
         self.ledger.alone_from.get_or_insert(first);
+        self.answers.mark_anew();
         self.disk.ledger_then(After::AloneMarked);
+    }
+
+    /// An outcome that is known from before the mark is answered alone now: it is part of what a
+    /// merge is about, and the answer waits until that is on disk.
+    pub(super) fn mark_known(&mut self, request: &Request) {
+        if self.peer.standby_in_sync || !self.answers.alone_marking {
+            return;
+        }
+        let item = outcome_item(request).and_then(|key| self.kept.items().get(&key).cloned());
+        let Some(sequence) = item.map(|item| item.changed.sequence) else { return };
+        if self.ledger.alone_from.is_some_and(|from| sequence < from) {
+            self.ledger.alone_from = Some(sequence);
+            self.answers.mark_anew();
+            self.disk.ledger_then(After::AloneMarked);
+        }
     }
 
     /// The standby holds all that was answered: nothing is alone any more.

@@ -40,6 +40,8 @@ pub(super) struct Answers {
     started: Instant,
     pub(super) alone_marked: bool,
     pub(super) alone_marking: bool,
+    /// Marks on their way to the disk.
+    marks: u32,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,7 @@ impl Answers {
             started: Instant::ZERO,
             alone_marked: false,
             alone_marking: false,
+            marks: 0,
         }
     }
 
@@ -88,10 +91,18 @@ impl Answers {
         self.alone_before_start_ms = unmerged.map(|at| wall.0.saturating_sub(at.0));
     }
 
+    /// A mark is on disk; what is answered alone waits for the last one.
     pub(super) fn alone_marked(&mut self) {
-        if self.alone_marking {
+        self.marks = self.marks.saturating_sub(1);
+        if self.alone_marking && self.marks == 0 {
             self.alone_marked = true;
         }
+    }
+
+    /// Another mark is on its way to the disk.
+    pub(super) fn mark_anew(&mut self) {
+        self.marks += 1;
+        self.alone_marked = false;
     }
 
     pub(super) fn alone_ms_ago(&self, now: Instant) -> Option<u64> {
@@ -213,6 +224,7 @@ impl Gateway {
                 self.append(Kind::Kept, activation, changes, ticket, outcome, operator);
             }
             Executed::Known { outcome } => {
+                self.mark_known(&request);
                 // It may rest on an update that is not confirmed yet.
                 let sequence = self.kept.position().sequence;
                 let pending = Pending { sequence, ticket, outcome, operator: false };

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! after the verdict both say where they stand (Receipt)
-//! sender:   Sync { tail | full } --> Updates ..., Chunks ... --> InSync
-//! receiver: <-- Receipt { received, durable } ...            --> SyncConfirmed
+//! sender:   Sync { tail | full } --> Updates ..., Chunks ... --> InSync | OutOfSync
+//! receiver: <-- Receipt { received, durable } ...            <-- SyncConfirmed
 //! ```
 
 use crate::event::Severity;
@@ -73,8 +73,9 @@ impl Gateway {
                 self.or_anew(taken);
             }
             Message::ChunkTaken { transfer, index } => self.chunk_taken(transfer, index),
-            Message::InSync { kept, config } => self.heard_in_sync(link, kept, config),
-            Message::SyncConfirmed { in_sync, .. } => self.heard_confirmed(in_sync),
+            Message::InSync { kept, config, n } => self.heard_in_sync(link, kept, config, n),
+            Message::OutOfSync { n, .. } => self.heard_out_of_sync(n),
+            Message::SyncConfirmed { in_sync, n, .. } => self.heard_confirmed(in_sync, n),
             Message::Refuse { reason, detail } => {
                 self.break_link(link, reason, &detail);
             }
@@ -94,7 +95,6 @@ impl Gateway {
             Message::Reply { n, reply } => self.heard_reply(link, n, reply),
             message @ Message::Alone { .. } => self.heard_alone(link, message),
             Message::Merged { last } => self.heard_merged(last),
-            Message::OutOfSync { .. } => self.hear(),
         }
     }
 

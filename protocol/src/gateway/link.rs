@@ -44,8 +44,15 @@ pub(super) struct Link {
     pub(super) hold_judged: bool,
     /// Up to this kept sequence both have said on this link that they hold the same.
     pub(super) shared: u64,
-    /// What the standby was last told of its sync.
+    /// Active side: what the standby was last told of its sync, and how often it was told.
     pub(super) told_in_sync: bool,
+    pub(super) tellings: u64,
+    /// Active side: the standby is told that it is out of sync, and has not confirmed it.
+    pub(super) leaving: bool,
+    /// Active side: when it confirmed that.
+    pub(super) out_since: Option<Instant>,
+    /// Standby side: the active node has said that this node is out of sync.
+    pub(super) told_out: bool,
     /// The standby is to be told of a new activation.
     pub(super) history_due: bool,
     /// When a transfer last moved.
@@ -94,6 +101,10 @@ impl Link {
             hold_judged: false,
             shared: 0,
             told_in_sync: false,
+            tellings: 0,
+            leaving: false,
+            out_since: None,
+            told_out: false,
             history_due: false,
             progress: now,
         }

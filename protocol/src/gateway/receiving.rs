@@ -1,4 +1,4 @@
-//! Items on their way from the peer: into the log, onto the disk, and what the standby is told.
+//! Items on their way from the peer: into the log, onto the disk, and the receipts for them.
 
 use crate::event::Severity;
 use crate::gateway::Gateway;
@@ -6,12 +6,12 @@ use crate::gateway::disk::After;
 use crate::gateway::input::{Items, LinkId};
 use crate::gateway::merge::Apart;
 use crate::gateway::output::{EventKind, Output, StoreWrite};
-use crate::item::{Kind, Position, Update};
+use crate::item::{Kind, Update};
 use crate::node::{Role, SyncState};
 use crate::planted::{self, RuleFault};
 use crate::replication::receiver::{Installed, Misfit};
 use crate::term::Activation;
-use crate::wire::peer::{Chunk, Message, Refusal, SyncPlan, TRANSFER_READY};
+use crate::wire::peer::{Chunk, Message, SyncPlan, TRANSFER_READY};
 
 impl Gateway {
     pub(super) fn begin_receiving(
@@ -180,39 +180,6 @@ impl Gateway {
         }
     }
 
-    pub(super) fn heard_in_sync(&mut self, link: LinkId, kept: Position, config: Position) {
-        let here = self.kept.position();
-        if here.sequence < kept.sequence {
-            self.break_link(link, Refusal::Unexpected, "in sync at a position that is not here");
-            return;
-        }
-        self.peer.told_in_sync = true;
-        self.ledger.out_of_date = false;
-        let complete = config.sequence == 0 || self.config.position() == config;
-        if complete && !self.ledger.config_complete {
-            self.ledger.config_complete = true;
-        }
-        self.ledger.alone_from = None;
-        self.disk.ledger_changed();
-        self.send(link, Message::SyncConfirmed { kept, in_sync: true });
-        self.event(Severity::Info, EventKind::Sync, "in sync with the active node", Vec::new());
-        self.out.push_back(Output::StatusChanged);
-    }
-
-    pub(super) fn say_out_of_sync(&mut self) {
-        let Some(link) = self.link.as_ref().filter(|l| l.established()) else { return };
-        let (id, kept) = (link.id, self.kept.position());
-        self.send(id, Message::SyncConfirmed { kept, in_sync: false });
-        self.out.push_back(Output::StatusChanged);
-    }
-
-    /// The standby confirms, or counts itself out after a stall: then it is told again.
-    pub(super) fn heard_confirmed(&mut self, in_sync: bool) {
-        if let (Some(link), false) = (&mut self.link, in_sync) {
-            link.told_in_sync = false;
-        }
-    }
-
     /// How this node's data stands to its peer's. Good is never said early: equal positions and
     /// equal sums, and the standby told.
     pub(super) fn sync_state(&self) -> SyncState {
@@ -236,6 +203,7 @@ impl Gateway {
         match (in_sync, sums_differ) {
             (true, false) => SyncState::Good,
             (true, true) => SyncState::OutOfDate,
+            (false, _) if link.told_out => SyncState::OutOfDate,
             (false, _) => SyncState::Synchronizing,
         }
     }

@@ -1,10 +1,9 @@
-//! Items on their way to the peer: one sender a kind, and when the standby is in sync.
+//! Items on their way to the peer: one sender a kind.
 
 use crate::event::Severity;
 use crate::gateway::Gateway;
 use crate::gateway::output::{EventKind, Lane, Output};
 use crate::item::{Kind, Position};
-use crate::planted::{self, RuleFault};
 use crate::replication::sender::Sender;
 use crate::wire::peer::{Message, Refusal, SyncPlan};
 
@@ -113,6 +112,7 @@ impl Gateway {
         if let Some(link) = &mut self.link {
             link.kept.sender = None;
             link.told_in_sync = false;
+            link.leaving = false;
             link.differs = None;
         }
         self.peer.standby_in_sync = false;
@@ -152,49 +152,5 @@ impl Gateway {
             }
             Kind::Config => self.peer.config_durable = sender.durable(),
         }
-    }
-
-    /// Tells the standby when it holds all that was answered. Everything before is ahead of this
-    /// message on the same connection, so that the standby has it when it reads it.
-    pub(super) fn judge_sync(&mut self) {
-        let config_follows = self.config_caught_up();
-        if config_follows {
-            self.peer.config_follows = true;
-        }
-        if !self.is_active() {
-            return;
-        }
-        let Some(link) = self.link.as_ref().filter(|l| l.established()) else { return };
-        let caught_up = link.kept.sender.as_ref().is_some_and(|s| {
-            s.all_sent(&self.kept) && s.received().sequence >= self.behind_at_most()
-        });
-        let config_done = config_follows || link.config_from_peer || link.config_incompatible;
-        let caught_up = caught_up || planted::is(RuleFault::InSyncEarly);
-        if link.told_in_sync || !caught_up || !config_done || self.peer.health == 0 {
-            return;
-        }
-        let id = link.id;
-        if let Some(link) = &mut self.link {
-            link.told_in_sync = true;
-        }
-        let (kept, config) = (self.kept.position(), self.config.position());
-        self.peer.standby_in_sync = true;
-        self.send(id, Message::InSync { kept, config });
-        self.event(Severity::Info, EventKind::Sync, "the standby is in sync", Vec::new());
-        self.all_shared();
-        self.out.push_back(Output::StatusChanged);
-    }
-
-    /// A joining standby may be a few updates behind the newest when it is told.
-    pub(super) fn behind_at_most(&self) -> u64 {
-        self.kept.position().sequence.saturating_sub(64)
-    }
-
-    pub(super) fn config_caught_up(&self) -> bool {
-        let Some(link) = self.link.as_ref().filter(|l| l.established()) else { return false };
-        let head = self.config.position();
-        link.config.sender.as_ref().is_some_and(|s| {
-            !s.transferring() && s.received() == head && (s.durable() == head || head.sequence == 0)
-        })
     }
 }

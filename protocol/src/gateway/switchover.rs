@@ -120,7 +120,7 @@ impl Gateway {
         if link.transferring() {
             return Err("a full transfer runs");
         }
-        if !self.peer.standby_in_sync {
+        if !self.peer.standby_in_sync || link.leaving {
             return Err("the other node is not in sync");
         }
         if self.peer.health == 0 {
@@ -277,6 +277,8 @@ impl Gateway {
             let stands = peer.map(|at| (at, Position::default()));
             link.kept = Lanes { stands, receipt_due: true, ..Lanes::default() };
             link.told_in_sync = false;
+            link.leaving = false;
+            link.told_out = false;
         }
     }
 

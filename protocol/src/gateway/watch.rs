@@ -213,6 +213,7 @@ impl Gateway {
                 self.peer.told_in_sync = false;
                 self.say_out_of_sync();
             }
+            self.lags.excuse(self.now);
         }
         self.renew_permit();
         self.heartbeat();

@@ -194,6 +194,25 @@ fn keyed(mut step: Step<'_>, key: &str, operation: &Operation) -> Executed {
     Executed::Changes { changes: step.into_changes(), outcome }
 }
 
+/// Names the item that holds the outcome of a request, where it has one.
+pub(crate) fn outcome_item(request: &Request) -> Option<ItemKey> {
+    match request {
+        Request::Operate { session, request, .. } => {
+            Some(records::outcome_key(session, request.id))
+        }
+        Request::Keyed { key, .. } => Some(records::keyed_key(key)),
+        Request::Open { .. }
+        | Request::End { .. }
+        | Request::AlarmMoved { .. }
+        | Request::ShelfEnded { .. }
+        | Request::Keep { .. }
+        | Request::Config { .. }
+        | Request::Failover { .. }
+        | Request::Resync
+        | Request::Adopt => None,
+    }
+}
+
 fn end(mut step: Step<'_>, session: &SessionId) -> Executed {
     if records::session(step.kept, session).is_none() {
         return Executed::Refused(Answer::NoSession);

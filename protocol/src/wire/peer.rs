@@ -157,6 +157,9 @@ pub enum Message {
         /// The config position at which it holds.
         #[n(1)]
         config: Position,
+        /// Counts what the standby is told on this link, from 1 on.
+        #[n(2)]
+        n: u64,
     },
     /// The standby has heard that it is in sync, or out of it.
     #[n(15)]
@@ -167,13 +170,20 @@ pub enum Message {
         /// Whether it was told in or out.
         #[n(1)]
         in_sync: bool,
+        /// Which telling it answers; 0: none, the standby counts itself out.
+        #[n(2)]
+        n: u64,
     },
-    /// You are out of sync from this position on.
+    /// You are out of sync from this position on; what follows is answered alone once you have
+    /// confirmed this.
     #[n(16)]
     OutOfSync {
-        /// The first position that may be answered alone.
+        /// The last position of which the active node knows that you have it.
         #[n(0)]
         kept: Position,
+        /// Counts what the standby is told on this link.
+        #[n(1)]
+        n: u64,
     },
     /// This node leaves the link on purpose.
     #[n(17)]

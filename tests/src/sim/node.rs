@@ -145,6 +145,8 @@ pub struct Run {
     pub hub: Hub,
     /// The dial that is under way, and how many there were.
     pub dialing: (Option<u64>, u64),
+    /// Whether it was told last that it is out of sync.
+    pub told_out: bool,
 }
 
 impl Node {

@@ -44,6 +44,8 @@ pub const CASES: &[&str] = &[
     "fenced and took a new term",
     "fenced and not answered",
     "took the level while out of sync",
+    "standby told out of sync",
+    "out of sync takeover",
     "quick restart",
     "crash during a commit",
     "both nodes down",

@@ -82,6 +82,7 @@ impl World {
             links: BTreeMap::new(),
             hub: Hub::new(node.life),
             dialing: (None, 0),
+            told_out: false,
         });
         if host == self.plan.master {
             let config = self.witness.config(&self.nodes[host], true);

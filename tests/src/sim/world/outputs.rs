@@ -314,11 +314,21 @@ impl World {
                 if ledger.is_some_and(|ledger| ledger.out_of_date) {
                     self.tally.case("took the level while out of sync");
                 }
+                if self.nodes[host].run.as_ref().is_some_and(|run| run.told_out) {
+                    self.tally.case("out of sync takeover");
+                }
             }
             EventKind::Switchover if event.text.contains("not handed over") => {
                 let why = detail("why");
                 self.line(|| format!("{id} keeps the level: {why}"));
                 self.tally.case("switchover given up");
+            }
+            EventKind::Sync if event.text.contains("in sync with the active node") => {
+                self.note_sync(host, false);
+            }
+            EventKind::Sync if event.text.starts_with("out of sync") => {
+                self.tally.case("standby told out of sync");
+                self.note_sync(host, true);
             }
             EventKind::Sync if !detail("report").is_empty() => {
                 let count = |name: &str| detail(name).parse::<u64>().unwrap_or(0);
@@ -340,6 +350,14 @@ impl World {
                 self.tally.case(case);
             }
             _ => {}
+        }
+    }
+}
+
+impl World {
+    fn note_sync(&mut self, host: Host, told_out: bool) {
+        if let Some(run) = &mut self.nodes[host].run {
+            run.told_out = told_out;
         }
     }
 }
