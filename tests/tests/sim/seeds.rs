@@ -6,7 +6,7 @@ use tandem_tests::sim::world::World;
 use tandem_tests::sim::{run_planted, run_seed};
 
 /// A planted fault that no seed below this shows is not found.
-const PLANTED_SEEDS: u64 = 60;
+const PLANTED_SEEDS: u64 = 200;
 
 #[test]
 fn the_first_seeds_hold() {
