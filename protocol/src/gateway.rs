@@ -21,9 +21,11 @@
 //! A gateway does not fail: a wrong peer is `Output::CloseLink` with a reason, a start that must
 //! not go on is `Output::Exit`.
 
+mod adopt;
 mod ages;
 mod alone;
 mod answers;
+mod apply;
 mod data;
 mod disk;
 mod fence;
@@ -57,6 +59,7 @@ use std::time::Duration;
 use crate::event::Severity;
 use crate::gateway::ages::Ages;
 use crate::gateway::answers::Answers;
+use crate::gateway::apply::Unapplied;
 use crate::gateway::disk::Disk;
 use crate::gateway::greeting::Greeting;
 use crate::gateway::input::{Input, Ledger, LinkId, Loaded, Options};
@@ -108,6 +111,7 @@ pub struct Gateway {
     answers: Answers,
     lags: Lags,
     ages: Ages,
+    unapplied: Unapplied,
     /// Rooms rest until then, or until what the other node answered alone is merged.
     merge_hold: Option<Instant>,
     shown_status: Option<Digest>,
@@ -126,7 +130,8 @@ impl Gateway {
         }
         // A choice does not outlive the chosen node's run.
         ledger.choice = ledger.choice.take_if(|choice| choice.node != options.node);
-        let config = Log::new(Kind::Config, config, ledger.config_head);
+        let config = Log::new(Kind::Config, config, ledger.config_head)
+            .with_marks(ledger.config_marks.clone());
         let kept = Log::new(Kind::Kept, kept, [0; 32]);
         let settings = options.settings.clone();
         let join_wait = match planted::is(RuleFault::JoinWaitSkipped) {
@@ -153,6 +158,7 @@ impl Gateway {
             answers: Answers::new(&config, &kept),
             lags: Lags::new(settings.sync_lag_max()),
             ages: Ages::restore(&ledger.alone_times, now, wall),
+            unapplied: Unapplied::default(),
             merge_hold: None,
             shown_status: None,
             stopping: false,
@@ -194,7 +200,7 @@ impl Gateway {
             Input::DialFailed => self.dial_failed(),
             Input::Looked { look, all_refused } => self.looked(look, all_refused),
             Input::Asked { answer, .. } => self.asked_active(answer),
-            Input::Unapplied { .. } => {}
+            Input::Unapplied { key, reason } => self.cannot_apply(key, &reason),
             Input::Stored { ticket, ok } => self.stored(ticket, ok),
             Input::Request { ticket, request, wall } => self.request(ticket, request, wall),
             Input::Stop => self.stop(),
@@ -224,6 +230,7 @@ impl Gateway {
     fn settle(&mut self) {
         self.mark_alone_if_unwatched();
         self.pump_merge();
+        self.config_fetched();
         self.pump();
         self.disk.flush(&mut self.out, &self.ledger);
         self.send_receipts();
@@ -250,6 +257,7 @@ impl Gateway {
             self.forwarded.due(),
             self.hold_due(),
             self.lag_due(),
+            self.unapplied.due(),
         ];
         due.into_iter().flatten().min_by_key(|(at, _)| *at).unwrap_or((self.next_tick, "heartbeat"))
     }
@@ -265,6 +273,7 @@ impl Gateway {
         self.link_time();
         self.dial_time();
         self.forwarded_time();
+        self.apply_time();
         self.stop_time();
     }
 

@@ -84,6 +84,17 @@ pub const AGE_MARKS_MAX: usize = 4_096;
 /// Marks of when kept updates were made that outlive a restart.
 pub const AGE_MARKS_STORED: usize = 64;
 
+/// Config updates whose outcome a node remembers, so that two configs of one lineage that parted
+/// are told apart: as many as a person makes in an hour without the other node.
+pub const CONFIG_MARKS_MAX: usize = 32;
+/// Items that cannot be applied and are named one by one: beyond this one says it for all.
+pub const UNAPPLIED_MAX: usize = 64;
+/// A room that cannot apply what a full transfer brought says so within this time.
+pub const APPLY_WAIT: Duration = Duration::from_secs(5);
+/// The first pause before config that cannot be applied is transferred once more.
+pub const APPLY_RETRY: Duration = Duration::from_secs(10);
+/// The longest of these pauses: a new version of a room is tried within it.
+pub const APPLY_RETRY_MAX: Duration = Duration::from_secs(600);
 /// A verdict must follow the hellos within this time.
 pub const VERDICT_WAIT: Duration = Duration::from_secs(1);
 /// Peer connections that have not said hello: a pair needs one, a flood gets no more than this.

@@ -2,6 +2,8 @@
 
 #[path = "sim/clients.rs"]
 mod clients;
+#[path = "sim/config.rs"]
+mod config;
 #[path = "sim/data.rs"]
 mod data;
 #[path = "sim/levels.rs"]

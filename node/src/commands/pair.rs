@@ -12,7 +12,7 @@ use super::{Client, Error, Result, Target, status, table};
 /// `tandem-node pair`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Lets the master's config take the place of this node's, which is archived before.
+    /// Lets the other node's config take the place of this node's, which is archived before.
     Adopt(Adopt),
 }
 

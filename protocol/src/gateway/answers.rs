@@ -59,7 +59,18 @@ struct Pending {
     sequence: u64,
     ticket: RequestTicket,
     outcome: Outcome,
-    operator: bool,
+    by: By,
+}
+
+/// Who waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// A room of this node, or a person who changes config.
+    Room,
+    /// A client that opens a session.
+    Opener,
+    /// A client that operates: what is in the log may run at the other node.
+    Operator,
 }
 
 impl Waiting {
@@ -143,10 +154,7 @@ impl Gateway {
                 self.person(Asker::Here(ticket), PersonAsk::Failover, seen);
             }
             Request::Resync => self.person(Asker::Here(ticket), PersonAsk::Resync, None),
-            Request::Adopt => {
-                let reason = "no other node is ready".to_owned();
-                self.answer(ticket, Answer::Refused { reason });
-            }
+            Request::Adopt => self.adopt(Asker::Here(ticket)),
             Request::Config { changes, expect } => self.request_config(ticket, changes, &expect),
             request @ (Request::Open { .. }
             | Request::Operate { .. }
@@ -183,7 +191,7 @@ impl Gateway {
             ActivationId(0) => ActivationId(self.random.name()),
             lineage => lineage,
         };
-        self.append(Kind::Config, lineage, changes, ticket, Outcome::Applied, false);
+        self.append(Kind::Config, lineage, changes, ticket, Outcome::Applied, By::Room);
         self.ledger.config_complete = true;
         self.config_moved();
     }
@@ -212,22 +220,23 @@ impl Gateway {
             }
             return;
         }
-        let operator = matches!(
-            request,
-            Request::Operate { .. } | Request::Keyed { .. } | Request::Open { .. }
-        );
+        let by = match request {
+            Request::Operate { .. } | Request::Keyed { .. } => By::Operator,
+            Request::Open { .. } => By::Opener,
+            _ => By::Room,
+        };
         let wall = self.wall_now();
         let out_of_date = self.ledger.out_of_date;
         let (config, kept) = (self.config.items(), self.kept.items());
         match runtime::execute(&self.definitions, config, kept, &request, wall, out_of_date) {
             Executed::Changes { changes, outcome } => {
-                self.append(Kind::Kept, activation, changes, ticket, outcome, operator);
+                self.append(Kind::Kept, activation, changes, ticket, outcome, by);
             }
             Executed::Known { outcome } => {
                 self.mark_known(&request);
                 // It may rest on an update that is not confirmed yet.
                 let sequence = self.kept.position().sequence;
-                let pending = Pending { sequence, ticket, outcome, operator: false };
+                let pending = Pending { sequence, ticket, outcome, by: By::Room };
                 self.answers.of(Kind::Kept).answers.push_back(pending);
             }
             Executed::Refused(answer) => self.answer(ticket, answer),
@@ -241,13 +250,13 @@ impl Gateway {
         changes: Vec<Change>,
         ticket: RequestTicket,
         outcome: Outcome,
-        operator: bool,
+        by: By,
     ) {
         let Some(sequence) = self.append_update(kind, activation, changes) else {
             self.answer(ticket, Answer::NotStored);
             return;
         };
-        let pending = Pending { sequence, ticket, outcome, operator };
+        let pending = Pending { sequence, ticket, outcome, by };
         self.answers.of(kind).answers.push_back(pending);
     }
 
@@ -306,7 +315,7 @@ impl Gateway {
                     Kind::Config => self.peer.config_durable.sequence,
                 };
                 let copies = if waits && there >= pending.sequence { 2 } else { 1 };
-                if pending.operator && copies == 1 {
+                if pending.by != By::Room && copies == 1 {
                     self.answered_alone();
                 }
                 let answer = Answer::Done { outcome: pending.outcome, copies };
@@ -407,11 +416,17 @@ impl Gateway {
         for kind in Kind::ALL {
             let durable = self.disk.durable(kind).sequence;
             let waiting = self.answers.of(kind);
-            let lost: Vec<RequestTicket> =
-                waiting.answers.iter().filter(|p| p.sequence > durable).map(|p| p.ticket).collect();
-            waiting.answers.retain(|p| p.sequence <= durable);
-            for ticket in lost {
-                self.answer(ticket, Answer::NotStored);
+            let all = std::mem::take(&mut waiting.answers);
+            let (kept, lost) = all.into_iter().partition(|p| p.sequence <= durable);
+            waiting.answers = kept;
+            let lost: VecDeque<Pending> = lost;
+            for Pending { ticket, by, .. } in lost {
+                let answer = match by {
+                    // It is in the log and may be at the peer, which then runs it.
+                    By::Operator => Answer::Done { outcome: Outcome::Unknown, copies: 1 },
+                    By::Room | By::Opener => Answer::NotStored,
+                };
+                self.answer(ticket, answer);
             }
         }
     }

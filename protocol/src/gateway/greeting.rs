@@ -313,6 +313,7 @@ impl Gateway {
             public_address: self.options.public_address.clone(),
             question,
             wall: self.wall_now(),
+            config_marks: self.config.marks().to_vec(),
         };
         hello.proof = proof::of_hello(&self.options.secret, side, nonces, &hello);
         hello

@@ -107,6 +107,9 @@ pub struct Ledger {
     /// still say how long ago; sequences grow.
     #[n(9)]
     pub alone_times: Vec<(u64, UnixMs)>,
+    /// What the newest config updates have led to (`Log::marks`).
+    #[cbor(n(10), default)]
+    pub config_marks: Vec<(u64, u64)>,
 }
 
 /// One connection of the link, counted by the driver; never used twice.

@@ -69,6 +69,15 @@ pub(super) struct Lanes {
     pub(super) receipt_due: bool,
     /// The peer gets everything, whatever it holds.
     pub(super) all_due: bool,
+    /// What the peer holds must go to its archive before.
+    pub(super) archive_due: bool,
+}
+
+impl Lanes {
+    /// Whether a full transfer runs in either direction.
+    pub(super) fn moving(&self) -> bool {
+        self.receiver.transfer().is_some() || self.sender.as_ref().is_some_and(Sender::transferring)
+    }
 }
 
 impl Link {
@@ -130,11 +139,7 @@ impl Link {
 
     /// Whether a full transfer runs in either direction.
     pub(super) fn transferring(&self) -> bool {
-        Kind::ALL.iter().any(|kind| {
-            let lanes = self.lanes(*kind);
-            lanes.receiver.transfer().is_some()
-                || lanes.sender.as_ref().is_some_and(Sender::transferring)
-        })
+        Kind::ALL.iter().any(|kind| self.lanes(*kind).moving())
     }
 
     /// When to look at the clock for this link: only while a verdict is awaited.

@@ -37,6 +37,7 @@ pub(super) struct Forwarded {
 struct Waiting {
     n: u64,
     link: LinkId,
+    ask: PersonAsk,
     ticket: RequestTicket,
     deadline: Instant,
 }
@@ -44,6 +45,11 @@ struct Waiting {
 impl Forwarded {
     pub(super) fn due(&self) -> Option<(Instant, &'static str)> {
         self.waiting.iter().map(|w| w.deadline).min().map(|at| (at, "forwarded request"))
+    }
+
+    /// Whether the peer was asked for this and has not answered.
+    pub(super) fn asks(&self, ask: PersonAsk) -> bool {
+        self.waiting.iter().any(|w| w.ask == ask)
     }
 }
 
@@ -82,7 +88,13 @@ impl Gateway {
         seen: Option<u64>,
     ) {
         self.hear();
-        self.person(Asker::There { link, n }, ask, seen);
+        match ask {
+            PersonAsk::Config => self.send_config_again(),
+            PersonAsk::Adopt => self.adopt(Asker::There { link, n }),
+            PersonAsk::Failover | PersonAsk::Resync => {
+                self.person(Asker::There { link, n }, ask, seen);
+            }
+        }
     }
 
     fn carry_out(&mut self, asker: Asker, ask: PersonAsk) {
@@ -94,6 +106,8 @@ impl Gateway {
                     self.reply(asker, PersonReply::Refused { reason: reason.to_owned() });
                 }
             }
+            PersonAsk::Adopt => self.adopt(asker),
+            PersonAsk::Config => self.send_config_again(),
             PersonAsk::Resync => {
                 let reply = match self.resync() {
                     Ok(()) => PersonReply::Accepted,
@@ -123,7 +137,7 @@ impl Gateway {
         Ok(())
     }
 
-    fn forward(&mut self, ticket: RequestTicket, ask: PersonAsk, seen: Option<u64>) {
+    pub(super) fn forward(&mut self, ticket: RequestTicket, ask: PersonAsk, seen: Option<u64>) {
         let link = self.link.as_ref().filter(|l| l.established()).map(|l| l.id);
         let room = self.forwarded.waiting.len() < FORWARDED_MAX;
         match (link, room) {
@@ -131,7 +145,7 @@ impl Gateway {
                 self.forwarded.sent += 1;
                 let n = self.forwarded.sent;
                 let deadline = self.now + FORWARD_WAIT;
-                self.forwarded.waiting.push(Waiting { n, link, ticket, deadline });
+                self.forwarded.waiting.push(Waiting { n, link, ask, ticket, deadline });
                 self.send(link, Message::Request { n, ask, seen });
             }
             (Some(_), false) => self.out.push_back(Output::Answer { ticket, answer: Answer::Busy }),
@@ -164,7 +178,10 @@ impl Gateway {
         self.hear();
         let waiting = &mut self.forwarded.waiting;
         if let Some(at) = waiting.iter().position(|w| w.n == n && w.link == link) {
-            let ticket = waiting.swap_remove(at).ticket;
+            let Waiting { ask, ticket, .. } = waiting.swap_remove(at);
+            if ask == PersonAsk::Adopt && reply == PersonReply::Accepted {
+                self.adopting();
+            }
             self.reply(Asker::Here(ticket), reply);
         }
     }

@@ -23,6 +23,10 @@ impl Gateway {
         if kind == Kind::Kept && self.stand().counts_as_active() {
             return Err(Misfit("kept state for an active node"));
         }
+        let takes = self.link.as_ref().is_none_or(|l| l.config_from_peer && !l.config_incompatible);
+        if kind == Kind::Config && !takes {
+            return Err(Misfit("config that this node must not take"));
+        }
         let now = self.now;
         let log = match kind {
             Kind::Config => &self.config,
@@ -134,6 +138,7 @@ impl Gateway {
             Kind::Config => {
                 self.ledger.config_complete = true;
                 self.config_moved();
+                self.apply_installed();
             }
         }
         self.disk.ledger_changed();
@@ -150,6 +155,8 @@ impl Gateway {
     /// Config has a new head, and perhaps new definitions.
     pub(super) fn config_moved(&mut self) {
         self.ledger.config_head = self.config.head();
+        self.ledger.config_marks = self.config.marks().to_vec();
+        self.apply_anew();
         self.disk.ledger_changed();
         self.definitions = crate::runtime::Definitions::read(self.config.items());
         self.out.push_back(Output::StatusChanged);
@@ -200,8 +207,8 @@ impl Gateway {
         if planted::is(RuleFault::GoodEarly) {
             return SyncState::Good;
         }
-        match (in_sync, sums_differ) {
-            (true, false) => SyncState::Good,
+        match (in_sync && !link.config.moving(), sums_differ) {
+            (true, false) => self.unapplied.state().unwrap_or(SyncState::Good),
             (true, true) => SyncState::OutOfDate,
             (false, _) if link.told_out => SyncState::OutOfDate,
             (false, _) => SyncState::Synchronizing,

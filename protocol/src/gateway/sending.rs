@@ -38,7 +38,7 @@ impl Gateway {
         let differs = link.differs.clone().filter(|_| kind == Kind::Kept);
         let log = self.log(kind);
         let (mut sender, plan) = match lanes.all_due {
-            true => Sender::start_full(log, kind, transfer),
+            true => Sender::start_full(log, kind, transfer, lanes.archive_due),
             false => Sender::start(log, kind, &activations, stands, transfer, differs.as_ref()),
         };
         // What the peer had before this link counts: no other receipt may follow.
@@ -52,6 +52,7 @@ impl Gateway {
         let id = link.id;
         link.lanes_mut(kind).sender = Some(sender);
         link.lanes_mut(kind).all_due = false;
+        link.lanes_mut(kind).archive_due = false;
         link.progress = self.now;
         self.send(id, Message::Sync { kind, plan, activations });
         if let Some(how) = how {

@@ -3,6 +3,7 @@
 use crate::activity::decide::{self, Candidate, Rules};
 use crate::event::Severity;
 use crate::gateway::Gateway;
+use crate::gateway::adopt;
 use crate::gateway::input::{LinkId, Side};
 use crate::gateway::level::LevelState;
 use crate::gateway::output::{EventKind, Output};
@@ -144,18 +145,14 @@ impl Gateway {
     /// From here on both know who is active: heartbeats and data begin.
     fn establish(&mut self, peer: &Hello) {
         let role = self.options.role;
-        let own_config = (self.config.position(), self.ledger.config_complete);
-        let peer_config = (peer.config, peer.config_complete);
-        let (master, backup) = match role {
-            Role::Master => (own_config, peer_config),
-            Role::Backup | Role::Independent => (peer_config, own_config),
+        let here = adopt::Side { at: self.config.position(), marks: self.config.marks() };
+        let there = adopt::Side { at: peer.config, marks: &peer.config_marks };
+        let strangers =
+            adopt::strangers(here, there) && !planted::is(RuleFault::LineageOverwritten);
+        let from_backup = match role {
+            Role::Master => adopt::from_backup(here.at, there.at),
+            Role::Backup | Role::Independent => adopt::from_backup(there.at, here.at),
         };
-        let from_backup = config_from_backup(master, backup);
-        let ((m, _), (b, _)) = (master, backup);
-        let strangers = !planted::is(RuleFault::LineageOverwritten)
-            && m.sequence > 0
-            && b.sequence > 0
-            && m.activation != b.activation;
         let Some(link) = &mut self.link else { return };
         // Whoever was in sync over an older link is told again over this one.
         self.peer.told_in_sync = false;
@@ -177,7 +174,8 @@ impl Gateway {
         ];
         self.event(Severity::Info, EventKind::Link, text, facts);
         if strangers {
-            let text = "the configs of the nodes have nothing in common: neither is overwritten";
+            let text = "the configs of the nodes have nothing in common: neither is overwritten before \
+                        `pair adopt`";
             self.event(Severity::Warning, EventKind::Sync, text, Vec::new());
         }
         self.out.push_back(Output::StatusChanged);
@@ -219,14 +217,4 @@ impl Gateway {
             self.take(TakeReason::PeerDeclined);
         }
     }
-}
-
-/// A master whose config is new, or behind its backup's in the same lineage, takes it from there.
-fn config_from_backup(
-    (master, master_complete): (crate::item::Position, bool),
-    (backup, backup_complete): (crate::item::Position, bool),
-) -> bool {
-    let new_master = master.sequence == 0 && !master_complete && backup_complete;
-    let behind = master.activation == backup.activation && backup.sequence > master.sequence;
-    (new_master && backup.sequence > 0) || behind
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::gateway::input::{Items, LoadedKind};
 use crate::item::{Change, Item, ItemKey, Kind, Position, Update};
-use crate::limits::{LOG_WINDOW_BYTES, LOG_WINDOW_UPDATES};
+use crate::limits::{CONFIG_MARKS_MAX, LOG_WINDOW_BYTES, LOG_WINDOW_UPDATES};
 
 /// Items, their position, and the newest updates.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Log {
     window_bytes: usize,
     sum: u64,
     head: [u8; 32],
+    /// Sequences, and the begin of the hash head that each led to (config only).
+    marks: Vec<(u64, u64)>,
 }
 
 impl Log {
@@ -37,6 +39,26 @@ impl Log {
             window_bytes,
             sum,
             head,
+            marks: Vec::new(),
+        }
+    }
+
+    /// The same log with what its newest updates have led to.
+    #[must_use]
+    pub fn with_marks(self, marks: Vec<(u64, u64)>) -> Log {
+        Log { marks, ..self }
+    }
+
+    /// Sequences, oldest first, and the begin of the hash head that each led to (config only).
+    pub fn marks(&self) -> &[(u64, u64)] {
+        &self.marks
+    }
+
+    fn mark(&mut self) {
+        if self.kind == Kind::Config && self.position.sequence > 0 {
+            self.marks.push((self.position.sequence, first_eight(&self.head)));
+            let old = self.marks.len().saturating_sub(CONFIG_MARKS_MAX);
+            self.marks.drain(..old);
         }
     }
 
@@ -92,6 +114,7 @@ impl Log {
             self.apply(change, update.position);
         }
         self.position = update.position;
+        self.mark();
         self.window_bytes += update.size();
         self.window.push_back(update);
         self.trim();
@@ -102,6 +125,7 @@ impl Log {
     pub fn install(&mut self, items: Items, position: Position, head: [u8; 32]) {
         let loaded = LoadedKind { items, position, log: Vec::new() };
         *self = Log::new(self.kind, loaded, head);
+        self.mark();
     }
 
     fn apply(&mut self, change: &Change, changed: Position) {

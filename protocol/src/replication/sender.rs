@@ -75,10 +75,11 @@ impl Sender {
         (sender, plan)
     }
 
-    /// Brings a receiver up to date from the start, whatever it holds of this same history.
-    pub fn start_full(log: &Log, kind: Kind, transfer: u64) -> (Sender, SyncPlan) {
+    /// Brings a receiver up to date from the start, whatever it holds: of this same history, or
+    /// (`archive`) of another one.
+    pub fn start_full(log: &Log, kind: Kind, transfer: u64, archive: bool) -> (Sender, SyncPlan) {
         let outgoing = Outgoing::new(transfer, log.items().clone(), log.position());
-        let plan = plan_of(log, &outgoing, false);
+        let plan = plan_of(log, &outgoing, archive);
         let sender = Sender {
             kind,
             state: State::Full(outgoing),

@@ -174,6 +174,18 @@ impl Disk {
         &self.durable
     }
 
+    /// An old copy of the store, to be set back later.
+    #[must_use]
+    pub fn copy(&self) -> Disk {
+        Disk { platter: self.platter.copy(), durable: self.durable.clone(), ..Disk::default() }
+    }
+
+    /// Another store takes this one's place; what was archived stays to be found.
+    pub fn replace(&mut self, other: Disk) {
+        let archives = std::mem::take(&mut self.archives);
+        *self = Disk { archives, slow: self.slow, halves: self.halves, ..other };
+    }
+
     /// The archive folder.
     pub fn archives(&self) -> &[Archive] {
         &self.archives

@@ -73,6 +73,13 @@ impl Platter {
         }
     }
 
+    /// Another disk with the same bytes.
+    #[must_use]
+    pub fn copy(&self) -> Platter {
+        let inner = Inner { bytes: self.lock().bytes.clone(), ..Inner::default() };
+        Platter { inner: Arc::new(Mutex::new(inner)) }
+    }
+
     /// A handle for a new run of the process. Those of runs before the last crash are dead.
     pub fn open(&self) -> Head {
         let life = self.lock().life;

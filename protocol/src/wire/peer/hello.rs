@@ -93,6 +93,9 @@ pub struct Hello {
     /// The sender's wall clock, for offset measurement and people.
     #[n(26)]
     pub wall: UnixMs,
+    /// What its newest config updates have led to: sequences and the begin of each hash head.
+    #[cbor(n(27), default)]
+    pub config_marks: Vec<(u64, u64)>,
 }
 
 /// Level and term as a node stands behind them now.

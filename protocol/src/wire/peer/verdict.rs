@@ -152,6 +152,12 @@ pub enum PersonAsk {
     /// Bring the standby up to date from the start.
     #[n(1)]
     Resync,
+    /// Send your config: a person lets the asking node's own be replaced.
+    #[n(2)]
+    Adopt,
+    /// Send all config once more: a room of the asking node cannot apply what is there.
+    #[n(3)]
+    Config,
 }
 
 /// What became of a person's request that was forwarded.

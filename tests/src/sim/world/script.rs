@@ -3,12 +3,14 @@
 use tandem_protocol::failover::input::Saved;
 use tandem_protocol::gateway::input::{Input, Request};
 use tandem_protocol::gateway::output::Answer;
+use tandem_protocol::item::{Change, ItemKey};
 use tandem_protocol::session::{SessionId, WriteId};
 use tandem_protocol::wire::peer::Message;
 
 use super::World;
 use crate::sim::check::not_settled;
 use crate::sim::client::Client;
+use crate::sim::disk::Disk;
 use crate::sim::hub::Asked;
 use crate::sim::network::{Host, Micros};
 use crate::sim::node::ForDriver;
@@ -39,6 +41,25 @@ impl World {
             let seen = term.map(|term| term.counter);
             self.ask_script(host, Request::Failover { seen });
         }
+    }
+
+    /// The disk of a node that is down gets another store.
+    pub fn set_back(&mut self, host: Host, store: Disk) {
+        self.nodes[host].unfinished = None;
+        self.nodes[host].disk.replace(store);
+    }
+
+    /// An engineer changes a file of the project at this node.
+    pub fn deploy(&mut self, host: Host, file: &str, text: &str) {
+        let key = ItemKey::new("project", format!("plant/assets/{file}"));
+        let changes = vec![Change { key, body: Some(text.to_owned().into()) }];
+        self.ask_script(host, Request::Config { changes, expect: Vec::new() });
+    }
+
+    /// A room of a node cannot apply an item of config.
+    pub fn cannot_apply(&mut self, host: Host, key: ItemKey) {
+        let reason = "no room can read it".to_owned();
+        self.hand_in(host, ForDriver::Input(Box::new(Input::Unapplied { key, reason })));
     }
 
     /// The answers that scripts got from this node.
