@@ -28,7 +28,7 @@ pub mod world;
 
 use check::Failure;
 use plan::Plan;
-use planted::Plant;
+use planted::{Breach, Planted};
 use tally::Tally;
 use world::World;
 
@@ -49,8 +49,19 @@ pub fn run_seed(seed: u64, lines: bool) -> Seen {
 }
 
 /// Runs one seed with a planted fault.
-pub fn run_planted(seed: u64, plant: Plant) -> Seen {
-    run_world(World::new(Plan::random(seed)).planted(plant), false)
+pub fn run_planted(seed: u64, planted: Planted) -> Seen {
+    replay_planted(seed, planted, false)
+}
+
+/// The same, with lines for people where they are wanted.
+pub fn replay_planted(seed: u64, planted: Planted, lines: bool) -> Seen {
+    match planted {
+        Planted::Room(plant, _) => run_world(World::new(Plan::random(seed)).planted(plant), lines),
+        Planted::Law(fault) => {
+            let _breach = Breach::of(fault);
+            run_world(World::new(Plan::random(seed)), lines)
+        }
+    }
 }
 
 fn run_world(mut world: World, lines: bool) -> Seen {

@@ -10,11 +10,13 @@ use std::time::Instant;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use tandem_tests::sim::check::Failure as Broken;
-use tandem_tests::sim::run_seed;
 use tandem_tests::sim::tally::{CASES, Tally};
+use tandem_tests::sim::{Seen, run_seed};
 
 use crate::outcome::{Failure, Outcome};
 use crate::steps;
+
+mod planted;
 
 /// Failures that are printed in full; more say nothing new.
 const SHOWN_MAX: usize = 10;
@@ -24,7 +26,7 @@ const SHOWN_MAX: usize = 10;
 #[command(name = "cargo xtask sim", disable_version_flag = true)]
 struct Args {
     /// How many seeds
-    #[arg(long, default_value_t = 2_000, value_name = "N")]
+    #[arg(long, default_value_t = 3_000, value_name = "N")]
     seeds: u64,
     /// The first one
     #[arg(long, default_value_t = 0, value_name = "S")]
@@ -35,12 +37,22 @@ struct Args {
     /// With --seed: also a line for each peer message
     #[arg(long, requires = "seed")]
     wire: bool,
+    /// Plants each fault in turn, in rooms and in rules, and looks how many seeds find it
+    #[arg(long, conflicts_with_all = ["from"])]
+    planted: bool,
+    /// With --planted: only faults whose name contains this
+    #[arg(long, requires = "planted", value_name = "NAME")]
+    only: Option<String>,
 }
 
 pub(crate) fn run(args: Vec<String>) -> Outcome {
     let name = std::iter::once("cargo xtask sim".to_owned());
     match Args::try_parse_from(name.chain(args)) {
+        Ok(Args { planted: true, seed: Some(seed), only, wire, .. }) => {
+            planted::replay(seed, only.as_deref(), wire)
+        }
         Ok(Args { seed: Some(seed), wire, .. }) => replay(seed, wire),
+        Ok(Args { planted: true, seeds, only, .. }) => planted::find_all(seeds, only.as_deref()),
         Ok(args) => many(&args),
         Err(error) if !error.use_stderr() => {
             print!("{error}");
@@ -51,7 +63,10 @@ pub(crate) fn run(args: Vec<String>) -> Outcome {
 }
 
 fn replay(seed: u64, wire: bool) -> Outcome {
-    let seen = run_seed(seed, true);
+    show(run_seed(seed, true), wire)
+}
+
+fn show(seen: Seen, wire: bool) -> Outcome {
     for line in seen.lines.iter().filter(|line| wire || !line.contains(" wire ")) {
         println!("{line}");
     }

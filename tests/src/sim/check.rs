@@ -4,16 +4,19 @@
 //! answer. It knows nothing of how the rules work, only what they promise (design section 11).
 
 mod answers;
+mod pair;
 mod settled;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use bytes::Bytes;
 use tandem_protocol::gateway::input::Items;
-use tandem_protocol::item::{Kind, Position};
+use tandem_protocol::item::{ItemKey, Kind, Position};
 use tandem_protocol::runtime::records;
 use tandem_protocol::session::{Operation, Outcome, SessionId, WriteId};
 use tandem_protocol::term::{ActivationId, Term};
+use tandem_protocol::time::SessionClock;
 
 use super::disk::Archive;
 use super::network::{End, Host, Micros};
@@ -56,6 +59,22 @@ pub enum Rule {
     Takeovers,
     /// No node ends by itself.
     NoExit,
+    /// At a start the node with the newer state becomes active.
+    NewerFirst,
+    /// An active node that runs has a permit.
+    Serves,
+    /// A node answers alone only when its peer knows it, or was declared lost.
+    AloneConfirmed,
+    /// What is shown to everybody is as safe as an answer.
+    ShownSafe,
+    /// The operations of a session run in the order of their ids.
+    InOrder,
+    /// No operation runs after its deadline.
+    InTime,
+    /// Good is never said early.
+    HonestGood,
+    /// A backup without a config does not take the level.
+    Eligible,
 }
 
 /// A rule that does not hold.
@@ -103,6 +122,17 @@ pub struct Witness {
     received: [BTreeMap<OpId, u64>; 2],
     configs: BTreeSet<(Position, u64)>,
     highest_told: Option<Term>,
+    /// How far each node has held each activation's updates, and what full transfers brought.
+    reached: [BTreeMap<ActivationId, u64>; 2],
+    installed: [u64; 2],
+    /// Whether each node counts its peer as lost.
+    declared: [bool; 2],
+    /// Samples in a row without a permit.
+    idle: [u32; 2],
+    deadlines: BTreeMap<(Host, SessionId, WriteId), SessionClock>,
+    /// When an operation was last put into a node's state.
+    stored_at: BTreeMap<OpId, Micros>,
+    config_answered: BTreeMap<ItemKey, Bytes>,
     /// Activations so far.
     pub takeovers: u64,
 }
@@ -149,6 +179,7 @@ impl Witness {
             let text = format!("{} acts under {term}, which is not durable", node.id);
             return Err((Rule::TermFirst, text));
         }
+        self.may_begin(node)?;
         self.has_all_answered(node, archives)
     }
 
@@ -193,6 +224,30 @@ impl Witness {
         }
     }
 
+    /// A node answers a change of config.
+    ///
+    /// # Errors
+    /// It is not durable there, or not at the peer although two copies were promised.
+    pub fn answers_config(
+        &mut self,
+        nodes: &[Node],
+        host: Host,
+        (key, body): (ItemKey, Bytes),
+        copies: u8,
+    ) -> Result<(), Broken> {
+        let lacks = |node: &Node| !node.disk.durable().config.items.contains_key(&key);
+        if lacks(&nodes[host]) {
+            let text = format!("{} answers {} before its disk", nodes[host].id, key.key);
+            return Err((Rule::Durable, text));
+        }
+        if copies >= 2 && lacks(&nodes[1 - host]) {
+            let text = format!("{} answers {} before its peer", nodes[host].id, key.key);
+            return Err((Rule::InSync, text));
+        }
+        self.config_answered.insert(key, body);
+        Ok(())
+    }
+
     /// Whether these items hold what the operation did.
     fn holds(&self, items: &Items, op: &OpId) -> bool {
         let (session, id) = op;
@@ -218,8 +273,8 @@ impl Witness {
 pub const COUNTING: &str = "Count/";
 
 /// The item that remembers an application.
-pub fn counted_key(tag: &str, session: &SessionId, id: WriteId) -> tandem_protocol::item::ItemKey {
-    tandem_protocol::item::ItemKey::new("counted", format!("{tag}/{session}:{}", id.0))
+pub fn counted_key(tag: &str, session: &SessionId, id: WriteId) -> ItemKey {
+    ItemKey::new("counted", format!("{tag}/{session}:{}", id.0))
 }
 
 /// A sum over all items that tells two states apart.

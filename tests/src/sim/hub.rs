@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use tandem_protocol::gateway::input::RequestTicket;
 use tandem_protocol::gateway::output::Answer;
+use tandem_protocol::item::ItemKey;
 use tandem_protocol::session::{SessionId, Token, WriteId};
 use tandem_protocol::term::ActivationId;
 use tandem_protocol::wire::session::ClientMessage;
@@ -55,8 +57,15 @@ pub enum Asked {
         /// The operation.
         id: WriteId,
     },
-    /// A module or an engineer.
+    /// A module.
     Own,
+    /// An engineer changes this item of the config.
+    Config {
+        /// Which.
+        key: ItemKey,
+        /// Into what.
+        body: Bytes,
+    },
     /// A script.
     Script,
 }
@@ -97,7 +106,9 @@ impl Hub {
 
     /// Whether something of a client waits for an answer.
     pub fn is_waiting(&self) -> bool {
-        self.asked.values().any(|asked| !matches!(asked, Asked::Own | Asked::Script))
+        self.asked
+            .values()
+            .any(|asked| !matches!(asked, Asked::Own | Asked::Config { .. } | Asked::Script))
     }
 
     /// Names a request.

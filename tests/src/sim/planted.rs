@@ -1,9 +1,18 @@
 //! Planted faults: a careless pair, one carelessness at a time. A checker that stays green with
-//! its fault planted checks nothing.
+//! its fault planted checks nothing; a rule that can be broken unseen is not checked.
+//!
+//! There are two sorts. Faults in the rooms ([`Plant`]) are done by the simulated rooms around the
+//! doors, one for each checker. Faults in the rules ([`RuleFault`]) are done by the rules
+//! themselves: each names a rule of the pair that must not be broken unseen.
+
+use std::fmt;
+
+use tandem_protocol::planted::{self, RuleFault};
 
 use super::check::Rule;
+use super::{run_planted, run_seed};
 
-/// What the planted code does wrong.
+/// What the simulated rooms do wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Plant {
     /// All activations have the same id.
@@ -41,7 +50,7 @@ pub enum Plant {
 }
 
 impl Plant {
-    /// All of them, with the rule that each breaks.
+    /// All of them, with the checker that each must turn red.
     pub const ALL: [(Plant, Rule); 16] = [
         (Plant::SharedActivation, Rule::OneWriter),
         (Plant::PermitKept, Rule::TwoWriters),
@@ -60,4 +69,83 @@ impl Plant {
         (Plant::CrashLoop, Rule::Takeovers),
         (Plant::ExitsAlone, Rule::NoExit),
     ];
+}
+
+/// One carelessness, wherever it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// By the rooms; this checker must turn red.
+    Room(Plant, Rule),
+    /// By the rules; any checker may turn red, for a broken rule shows in more than one way.
+    Law(RuleFault),
+}
+
+/// How a planted fault was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The seed that shows it.
+    pub seed: u64,
+    /// The checker that turned red.
+    pub rule: Rule,
+    /// What it said.
+    pub text: String,
+}
+
+impl Planted {
+    /// All of them.
+    pub fn all() -> Vec<Planted> {
+        let rooms = Plant::ALL.into_iter().map(|(plant, rule)| Planted::Room(plant, rule));
+        rooms.chain(RuleFault::ALL.into_iter().map(Planted::Law)).collect()
+    }
+
+    /// Where it is done.
+    pub const fn place(self) -> &'static str {
+        match self {
+            Planted::Room(..) => "rooms",
+            Planted::Law(_) => "rules",
+        }
+    }
+
+    /// Runs one seed with it; how it was found, if this seed shows it. A seed that fails without
+    /// the fault shows nothing.
+    pub fn try_seed(self, seed: u64) -> Option<Found> {
+        let failure = run_planted(seed, self).failure?;
+        let fits = match self {
+            Planted::Room(_, rule) => failure.rule == rule,
+            Planted::Law(_) => run_seed(seed, false).failure.is_none(),
+        };
+        fits.then_some(Found { seed, rule: failure.rule, text: failure.text })
+    }
+
+    /// The first of so many seeds that shows it.
+    pub fn find(self, seeds: u64) -> Option<Found> {
+        (0..seeds).find_map(|seed| self.try_seed(seed))
+    }
+}
+
+impl fmt::Display for Planted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Planted::Room(plant, _) => write!(f, "{plant:?}"),
+            Planted::Law(fault) => write!(f, "{fault:?}"),
+        }
+    }
+}
+
+/// Breaks a rule on this thread for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Breach;
+
+impl Breach {
+    /// Breaks this rule.
+    pub(super) fn of(fault: RuleFault) -> Breach {
+        planted::set(Some(fault));
+        Breach
+    }
+}
+
+impl Drop for Breach {
+    fn drop(&mut self) {
+        planted::set(None);
+    }
 }

@@ -7,7 +7,7 @@ use tandem_protocol::session::{Operation, Outcome, SessionId, WriteId};
 
 use super::{Broken, OpId, Rule, Witness};
 use crate::sim::disk::Archive;
-use crate::sim::network::Host;
+use crate::sim::network::{Host, Micros};
 use crate::sim::node::Node;
 
 impl Witness {
@@ -21,13 +21,21 @@ impl Witness {
     ///
     /// # Errors
     /// An operation was applied more than once.
-    pub fn receives(&mut self, host: Host, life: u64, writes: &[StoreWrite]) -> Result<(), Broken> {
+    pub fn receives(
+        &mut self,
+        now: Micros,
+        node: (Host, u64),
+        writes: &[StoreWrite],
+    ) -> Result<(), Broken> {
+        let (host, life) = node;
         for write in writes {
+            self.holds_updates(host, write);
             match write {
                 StoreWrite::Update { kind: Kind::Kept, update } => {
                     ran_once(update)?;
                     let put = update.changes.iter().filter(|change| change.body.is_some());
                     for op in put.filter_map(|change| operation_of(&change.key)) {
+                        self.stored_at.insert(op.clone(), now);
                         self.received[host].entry(op).or_insert(life);
                     }
                 }
@@ -51,11 +59,13 @@ impl Witness {
     /// It is not durable there, or not at the peer although two copies were promised.
     pub fn answers(
         &mut self,
-        node: &Node,
+        nodes: &[Node],
+        host: Host,
         op: &OpId,
         outcome: &Outcome,
         copies: u8,
     ) -> Result<(), Broken> {
+        let (node, other) = (&nodes[host], &nodes[1 - host]);
         let told = format!("{}/{} {outcome:?} copies {copies}", op.0, op.1.0);
         if *outcome == Outcome::Applied {
             if copies >= 2 && !self.received[1 - node.host].contains_key(op) {
@@ -64,6 +74,9 @@ impl Witness {
             if !self.holds(&node.disk.durable().kept.items, op) {
                 return Err((Rule::Durable, format!("{} answers {told} before its disk", node.id)));
             }
+        }
+        if copies == 1 {
+            self.answers_alone(node, other)?;
         }
         let answered = super::Answered { host: node.host, outcome: outcome.clone(), copies };
         self.answered.entry(op.clone()).or_insert(answered);
@@ -154,7 +167,7 @@ fn ran_once(update: &Update) -> Result<(), Broken> {
 }
 
 /// The operation whose outcome or application this item records.
-fn operation_of(key: &ItemKey) -> Option<OpId> {
+pub(super) fn operation_of(key: &ItemKey) -> Option<OpId> {
     let (session, id) = match key.provider.as_str() {
         "outcomes" => key.key.split_once('/')?,
         "counted" => key.key.rsplit_once('/')?.1.split_once(':')?,

@@ -1,7 +1,8 @@
 //! What must hold once the faults have ended and all is quiet again.
 
+use tandem_protocol::gateway::input::Items;
 use tandem_protocol::item::ItemKey;
-use tandem_protocol::node::Level;
+use tandem_protocol::node::{Level, SyncState};
 use tandem_protocol::runtime::records::{self, Counted, TagRecord};
 use tandem_protocol::session::{Operation, Outcome};
 use tandem_protocol::tag::TagValue;
@@ -36,6 +37,9 @@ pub fn not_settled(now: Micros, nodes: &[Node], clients: &[Client]) -> Option<St
         let Some(run) = &node.run else { continue };
         if run.status.peer.as_ref().is_none_or(|peer| !peer.connected || !peer.in_sync) {
             return Some(format!("{} is not in sync: {:?}", node.id, run.status.peer));
+        }
+        if run.status.sync != SyncState::Good {
+            return Some(format!("{} says {:?}", node.id, run.status.sync));
         }
         if run.hub.is_waiting() {
             return Some(format!("{} has requests that wait: {:?}", node.id, run.hub.asked));
@@ -73,9 +77,23 @@ impl Witness {
             let text = format!("{} activations, at most {takeovers_max}", self.takeovers);
             return Err((Rule::Takeovers, text));
         }
+        self.config_is_there(active, archives)?;
         self.all_answered_is_there(active, archives)?;
         self.told_is_true(active, archives)?;
         counts_are_true(active)
+    }
+
+    fn config_is_there(&self, active: &Node, archives: &[&[Archive]]) -> Result<(), Broken> {
+        let Some(run) = &active.run else { return Ok(()) };
+        for (key, body) in &self.config_answered {
+            let has = |items: &Items| items.get(key).is_some_and(|item| item.body == *body);
+            let mut archived = archives.iter().flat_map(|of| of.iter());
+            if !has(&run.memory.config.items) && !archived.any(|archive| has(&archive.items)) {
+                let text = format!("config {} was answered and is gone", key.key);
+                return Err((Rule::Durable, text));
+            }
+        }
+        Ok(())
     }
 
     fn all_answered_is_there(&self, active: &Node, archives: &[&[Archive]]) -> Result<(), Broken> {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tandem_protocol::gateway::Gateway;
-use tandem_protocol::gateway::input::{Input, Loaded, Options, Secret};
+use tandem_protocol::gateway::input::{Input, Loaded, Options, Request, Secret};
 use tandem_protocol::limits::INPUTS_PER_CLOCK_LOOK;
 use tandem_protocol::node::{BootId, Role};
 use tandem_protocol::runtime::records;
@@ -152,8 +152,17 @@ impl World {
     }
 
     fn drive(&mut self, host: Host, what: ForDriver) {
+        let clock = self.nodes[host].session_clock(self.now);
         let input = match what {
-            ForDriver::Input(input) => Some(*input),
+            ForDriver::Input(mut input) => {
+                // As in the driver: the deadline is looked at when it comes to run.
+                if let Input::Request { request: Request::Operate { clock: at, .. }, .. } =
+                    input.as_mut()
+                {
+                    *at = clock;
+                }
+                Some(*input)
+            }
             ForDriver::Knock(knock) => self.link_knock(host, knock),
             ForDriver::Opened(pipe, purpose) => self.link_opened(host, pipe, purpose),
             ForDriver::Came(pipe, cargo) => self.link_came(host, pipe, cargo),

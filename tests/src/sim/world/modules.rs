@@ -18,6 +18,8 @@ impl World {
     pub(super) fn sample(&mut self, host: Host) {
         let end = self.nodes[host].end();
         self.after(250 * MS, Event::Sample(end));
+        let serves = self.witness.serves(&self.nodes[host], self.now);
+        self.check(serves);
         if !self.nodes[host].runs() || self.may_act(host).is_none() {
             return;
         }
@@ -70,13 +72,15 @@ impl World {
         let settings = ItemKey::new("settings", "gateway");
         let Some(run) = &self.nodes[host].run else { return };
         let has = run.config.contains_key(&settings);
+        let mut asked = Asked::Own;
         let changes = match change {
             None if has => return,
             None => first_config(),
             Some(number) => {
                 let key = ItemKey::new("project", format!("plant/assets/{number}.txt"));
-                let body = Some(bytes::Bytes::from(format!("asset {number} at {}", self.now)));
-                vec![Change { key, body }]
+                let body = bytes::Bytes::from(format!("asset {number} at {}", self.now));
+                asked = Asked::Config { key: key.clone(), body: body.clone() };
+                vec![Change { key, body: Some(body) }]
             }
         };
         if change.is_none() {
@@ -84,7 +88,7 @@ impl World {
         } else if self.nodes[1 - host].run.is_none() {
             self.tally.case("config changed while the backup was away");
         }
-        self.ask(host, Asked::Own, Request::Config { changes, expect: Vec::new() });
+        self.ask(host, asked, Request::Config { changes, expect: Vec::new() });
     }
 }
 

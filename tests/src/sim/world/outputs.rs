@@ -146,14 +146,19 @@ impl World {
                     self.installs(host, *kind, (&old, items), archive.as_deref(), &saved);
                     config |= *kind == Kind::Config;
                 }
-                StoreWrite::Update { kind, .. } => config |= *kind == Kind::Config,
+                StoreWrite::Update { kind: Kind::Config, .. } => config = true,
+                StoreWrite::Update { kind: Kind::Kept, update } => {
+                    let clock = self.nodes[host].session_clock(self.now);
+                    let runs = self.witness.runs(&self.nodes[host], update, clock);
+                    self.check(runs);
+                }
                 StoreWrite::Archive { .. } | StoreWrite::Ledger(_) => {}
             }
             if let Some(run) = &mut self.nodes[host].run {
                 run.memory.apply(write);
             }
         }
-        let receives = self.witness.receives(host, life, &writes);
+        let receives = self.witness.receives(self.now, (host, life), &writes);
         self.check(receives);
         if config {
             let seen = self.witness.config(&self.nodes[host], host == self.plan.master);
@@ -299,6 +304,16 @@ impl World {
     fn event(&mut self, host: Host, event: &GatewayEvent) {
         let id = self.nodes[host].id.clone();
         self.line(|| format!("{id} [{}] {}", event.kind.as_str(), event.text));
+        match event.kind {
+            EventKind::Evidence if event.text.starts_with("peer lost") => {
+                self.witness.declares(host, true);
+            }
+            EventKind::Fence if event.text.contains("stayed away") => {
+                self.witness.declares(host, true);
+            }
+            EventKind::Sync if event.text.contains("in sync") => self.witness.declares(host, false),
+            _ => {}
+        }
         let detail = |name: &str| {
             event
                 .detail
@@ -310,6 +325,11 @@ impl World {
             EventKind::Level if detail("to") == "Active" => {
                 let reason = detail("reason");
                 self.tally.case(takeover_case(reason));
+                if reason == "newer state" || reason == "master" {
+                    let (node, other) = (&self.nodes[host], &self.nodes[1 - host]);
+                    let first = self.witness.starts_first(node, other);
+                    self.check(first);
+                }
                 let ledger = self.nodes[host].run.as_ref().map(|run| &run.memory.ledger);
                 if ledger.is_some_and(|ledger| ledger.out_of_date) {
                     self.tally.case("took the level while out of sync");

@@ -132,6 +132,7 @@ impl World {
                 };
                 self.witness.asks(client, &session, request.id, &request.operation);
                 let clock = self.nodes[host].session_clock(self.now);
+                self.witness.within(host, &session, request.id, request.deadline);
                 let asked = Asked::Operate { session: session.clone(), id: request.id };
                 if self.plant == Some(Plant::AnswerEarly) {
                     let (op, outcome) = ((session.clone(), request.id), Outcome::Applied);
@@ -288,7 +289,12 @@ impl World {
                 }
             }
             (Some(Asked::Script), answer) => run.hub.scripted.push(answer),
-            (Some(Asked::Own) | None, _) => {}
+            (Some(Asked::Config { key, body }), Answer::Done { copies, .. }) => {
+                let item = (key, body);
+                let told = self.witness.answers_config(&self.nodes, host, item, copies);
+                self.check(told);
+            }
+            (Some(Asked::Own | Asked::Config { .. }) | None, _) => {}
         }
     }
 
@@ -310,7 +316,7 @@ impl World {
         copies: u8,
     ) {
         self.acts(host);
-        let answers = self.witness.answers(&self.nodes[host], op, &outcome, copies);
+        let answers = self.witness.answers(&self.nodes, host, op, &outcome, copies);
         self.check(answers);
         if self.plant == Some(Plant::OutcomeLied) && outcome == Outcome::Applied {
             outcome = Outcome::Expired;
@@ -339,6 +345,9 @@ impl World {
         if !permitted {
             return;
         }
+        let shows = self.witness.shows(&self.nodes[host], updates);
+        self.check(shows);
+        let Some(run) = &mut self.nodes[host].run else { return };
         let bodies = updates.iter().flat_map(|update| &update.changes);
         let events: Vec<KeptEvent> = bodies
             .filter(|change| change.key.provider == "events")
@@ -361,6 +370,12 @@ impl World {
         let Some(run) = &mut self.nodes[host].run else { return };
         let status = run.gateway.status();
         let before = std::mem::replace(&mut run.status, status);
+        if before.sync != run.status.sync {
+            let said = run.status.clone();
+            let good = self.witness.says_good(self.now, &self.nodes, &said);
+            self.check(good);
+        }
+        let Some(run) = &mut self.nodes[host].run else { return };
         if (before.level, before.fenced) == (run.status.level, run.status.fenced) {
             return;
         }
