@@ -60,11 +60,19 @@ pub enum RuleFault {
     AckUndone,
     /// A store that failed counts as done.
     FailedSyncIgnored,
+    /// A node that hands the level over leaves its rooms their permit.
+    FreezeForgotten,
+    /// After its commit a node takes the level back by a timer.
+    TimerAbort,
+    /// The level goes back to the master without the hold time.
+    HoldIgnored,
+    /// The level goes back to the master although a person chose the backup.
+    ChoiceIgnored,
 }
 
 impl RuleFault {
     /// All of them.
-    pub const ALL: [RuleFault; 25] = [
+    pub const ALL: [RuleFault; 29] = [
         RuleFault::TermUnsynced,
         RuleFault::TakingUnsaid,
         RuleFault::CounterReused,
@@ -90,6 +98,10 @@ impl RuleFault {
         RuleFault::DeadlineIgnored,
         RuleFault::AckUndone,
         RuleFault::FailedSyncIgnored,
+        RuleFault::FreezeForgotten,
+        RuleFault::TimerAbort,
+        RuleFault::HoldIgnored,
+        RuleFault::ChoiceIgnored,
     ];
 }
 

@@ -6,6 +6,8 @@ mod clients;
 mod config;
 #[path = "sim/data.rs"]
 mod data;
+#[path = "sim/disks.rs"]
+mod disks;
 #[path = "sim/levels.rs"]
 mod levels;
 #[path = "sim/links.rs"]

@@ -8,9 +8,11 @@ use std::thread;
 use std::time::Instant;
 
 use clap::Parser;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use tandem_tests::sim::check::Failure as Broken;
-use tandem_tests::sim::tally::{CASES, Tally};
+use tandem_tests::sim::tally::{CASES, RARE, Tally};
 use tandem_tests::sim::{Seen, run_seed};
 
 use crate::outcome::{Failure, Outcome};
@@ -18,6 +20,8 @@ use crate::steps;
 
 mod planted;
 
+/// From so many seeds on every rare case must have been met.
+const LONG: u64 = 5_000;
 /// Failures that are printed in full; more say nothing new.
 const SHOWN_MAX: usize = 10;
 
@@ -116,6 +120,7 @@ fn many(args: &Args) -> Outcome {
     let sum = sum.into_inner().map_err(|_| Failure::Verdict("a worker panicked".to_owned()))?;
     print(&sum.tally);
     judge(args, sum.failures, panicked.into_inner())?;
+    all_reached(args, &sum.tally)?;
     steps::done(&format!("{} seeds from {}", args.seeds, args.from), start.elapsed());
     Ok(())
 }
@@ -126,16 +131,38 @@ fn progress(seeds: u64) -> ProgressBar {
 }
 
 fn print(tally: &Tally) {
-    let list = |title: &str, counts: &BTreeMap<&'static str, u64>| {
-        println!("{title}");
-        for (name, count) in counts {
-            println!("  {count:>9}  {name}");
-        }
-    };
-    list("faults", &tally.faults);
     let mut cases: BTreeMap<&'static str, u64> = CASES.iter().map(|name| (*name, 0)).collect();
     cases.extend(tally.cases.iter().map(|(name, count)| (*name, *count)));
-    list("cases", &cases);
+    let faults: Vec<_> = tally.faults.iter().map(|(name, count)| (*name, *count)).collect();
+    let cases: Vec<_> = cases.into_iter().collect();
+    let half = cases.len().div_ceil(2);
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(["faults", "", "cases", "", "", ""]);
+    for row in 0..half.max(faults.len()) {
+        let mut cells = Vec::new();
+        for column in [faults.get(row), cases.get(row), cases.get(half + row)] {
+            let (name, count) = column.map_or(("", String::new()), |(n, c)| (n, c.to_string()));
+            cells.extend([name.to_owned(), count]);
+        }
+        table.add_row(cells);
+    }
+    for column in [1, 3, 5] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    println!("{table}");
+}
+
+/// A long run that never met a rare case proves nothing about it.
+fn all_reached(args: &Args, tally: &Tally) -> Outcome {
+    let never: Vec<&str> = RARE.iter().filter(|case| tally.of(case) == 0).copied().collect();
+    if args.seeds < LONG || never.is_empty() {
+        return Ok(());
+    }
+    let text = format!("{} seeds never met: {}", args.seeds, never.join(", "));
+    Err(Failure::Verdict(text))
 }
 
 fn judge(args: &Args, mut failures: Vec<Broken>, panicked: bool) -> Outcome {

@@ -319,7 +319,9 @@ impl Gateway {
             self.ledger.activations.retain(|a| a.id != id);
         }
         if was_active {
-            self.out.push_back(Output::PermitWithdrawn);
+            if !planted::is(RuleFault::FreezeForgotten) {
+                self.out.push_back(Output::PermitWithdrawn);
+            }
             self.drop_retaking();
             self.end_history();
         }

@@ -53,6 +53,8 @@ pub(super) struct Link {
     pub(super) out_since: Option<Instant>,
     /// Standby side: the active node has said that this node is out of sync.
     pub(super) told_out: bool,
+    /// The standby has said that it is.
+    pub(super) in_sync_confirmed: bool,
     /// The standby is to be told of a new activation.
     pub(super) history_due: bool,
     /// When a transfer last moved.
@@ -114,6 +116,7 @@ impl Link {
             leaving: false,
             out_since: None,
             told_out: false,
+            in_sync_confirmed: false,
             history_due: false,
             progress: now,
         }

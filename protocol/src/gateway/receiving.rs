@@ -199,7 +199,9 @@ impl Gateway {
         if link.config_incompatible {
             return SyncState::Incompatible;
         }
-        let in_sync = self.peer.told_in_sync || self.peer.standby_in_sync;
+        // What was sent with the word may still be on its way: the standby has said that it has it.
+        let confirmed = link.told_in_sync && link.in_sync_confirmed;
+        let in_sync = self.peer.told_in_sync || (self.peer.standby_in_sync && confirmed);
         let sums_differ = self.peer.sums.is_some_and(|(kept, kept_sum, config, config_sum)| {
             (kept == self.kept.position() && kept_sum != self.kept.sum())
                 || (config == self.config.position() && config_sum != self.config.sum())

@@ -28,6 +28,7 @@ use crate::gateway::person::Asker;
 use crate::gateway::reason::TakeReason;
 use crate::item::{Kind, Position};
 use crate::node::Role;
+use crate::planted::{self, RuleFault};
 use crate::settings::RecoveryMode;
 use crate::time::Instant;
 use crate::wire::peer::{Choice, Goodbye, Message, PersonReply, SwitchReason};
@@ -196,6 +197,7 @@ impl Gateway {
             let Some(giving) = &mut self.handover.giving else { return false };
             match giving.machine.next(self.now, stand) {
                 Next::Wait => return false,
+                Next::Freeze if planted::is(RuleFault::FreezeForgotten) => {}
                 Next::Freeze => self.out.push_back(Output::PermitWithdrawn),
                 Next::Abort(why) => {
                     self.abort_switchover(why);
@@ -377,7 +379,7 @@ impl Gateway {
         self.event(Severity::Info, EventKind::Switchover, text, detail);
         if self.handover.stop_by.is_some() {
             self.finish_stop(Goodbye::HandedOver);
-        } else if given.why == SwitchReason::DiskFailed {
+        } else if given.why == SwitchReason::DiskFailed || self.disk.failed() {
             self.leave_with_failed_disk();
         }
     }
@@ -395,13 +397,19 @@ impl Gateway {
 
     /// The level goes back to a master that is well again, or to the healthier node.
     pub(super) fn recover(&mut self) {
-        let chosen = self.ledger.choice.as_ref().is_some_and(|c| c.node == self.options.node);
+        if planted::is(RuleFault::TimerAbort) && self.handover.given.take().is_some() {
+            self.take(TakeReason::PeerDeclined);
+            return;
+        }
+        let chosen = self.ledger.choice.as_ref().is_some_and(|c| c.node == self.options.node)
+            && !planted::is(RuleFault::ChoiceIgnored);
         let why = match self.settings.master_recovery_mode {
             RecoveryMode::Automatic if self.options.role == Role::Backup => SwitchReason::Recovery,
             RecoveryMode::Automatic | RecoveryMode::Manual => return,
         };
         let base = Duration::from_millis(self.settings.min_active_hold_ms);
-        let rests = !self.handover.rest.is_over(self.now, base);
+        let rests =
+            !self.handover.rest.is_over(self.now, base) && !planted::is(RuleFault::HoldIgnored);
         if chosen || rests || self.handover.stop_by.is_some() || self.disk.failed() {
             return;
         }

@@ -113,6 +113,7 @@ impl Gateway {
         let kept = self.peer.kept_received;
         let Some(link) = &mut self.link else { return };
         link.told_in_sync = false;
+        link.in_sync_confirmed = false;
         link.leaving = true;
         link.tellings += 1;
         let n = link.tellings;
@@ -146,6 +147,7 @@ impl Gateway {
         let (kept, config) = (self.kept.position(), self.config.position());
         let Some(link) = &mut self.link else { return };
         link.told_in_sync = true;
+        link.in_sync_confirmed = false;
         link.leaving = false;
         link.tellings += 1;
         let (id, n) = (link.id, link.tellings);
@@ -182,11 +184,13 @@ impl Gateway {
         }
         if in_sync {
             if n != 0 && link.told_in_sync {
+                link.in_sync_confirmed = true;
                 self.event(Severity::Info, EventKind::Sync, "the standby is in sync", Vec::new());
                 self.all_shared();
             }
         } else if n == 0 {
             link.told_in_sync = false;
+            link.in_sync_confirmed = false;
         } else if std::mem::take(&mut link.leaving) {
             link.out_since = Some(self.now);
             self.peer.standby_in_sync = false;

@@ -1,8 +1,8 @@
 //! Peer frames: length, then one CBOR message.
 //!
 //! A frame is a 4-byte big-endian length and that many bytes: an unsigned CBOR integer naming the
-//! message, then its body. A message of an unknown number is skipped and counted, never an error:
-//! a newer peer may send it (schedule 32). The hello, heartbeats and role messages never change.
+//! message, then its body. A message of an unknown number is skipped, never an error: a newer peer
+//! may send it (schedule 32). The hello, heartbeats and role messages never change.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -40,17 +40,28 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
 /// # Errors
 /// The frame is too long or is not a message; the connection must be closed.
 pub fn decode(input: &mut BytesMut) -> Result<Option<Message>, FrameError> {
-    let Some(head) = input.get(..4) else { return Ok(None) };
-    let length = head.iter().fold(0usize, |n, b| (n << 8) | usize::from(*b));
-    if length > PEER_FRAME_MAX_BYTES {
-        return Err(FrameError::Oversized { length });
+    loop {
+        let Some(head) = input.get(..4) else { return Ok(None) };
+        let length = head.iter().fold(0usize, |n, b| (n << 8) | usize::from(*b));
+        if length > PEER_FRAME_MAX_BYTES {
+            return Err(FrameError::Oversized { length });
+        }
+        if input.len() < 4 + length {
+            return Ok(None);
+        }
+        input.advance(4);
+        let frame: Bytes = input.split_to(length).freeze();
+        match minicbor::decode(&frame) {
+            Ok(message) => return Ok(Some(message)),
+            Err(error) if names_another_message(&error) => {}
+            Err(error) => return Err(FrameError::Malformed(error.to_string())),
+        }
     }
-    if input.len() < 4 + length {
-        return Ok(None);
-    }
-    input.advance(4);
-    let frame: Bytes = input.split_to(length).freeze();
-    minicbor::decode(&frame).map(Some).map_err(|e| FrameError::Malformed(e.to_string()))
+}
+
+/// Whether the number of the message itself is unknown: it stands first, behind the array's head.
+fn names_another_message(error: &minicbor::decode::Error) -> bool {
+    error.is_unknown_variant() && error.position().is_some_and(|at| at <= 1)
 }
 
 struct Writer<'a>(&'a mut BytesMut);

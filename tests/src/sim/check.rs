@@ -73,6 +73,8 @@ pub enum Rule {
     InTime,
     /// Good is never said early.
     HonestGood,
+    /// A recovery rests before it moves the level, and a person's choice stands.
+    Rests,
     /// A backup without a config does not take the level.
     Eligible,
 }
@@ -129,6 +131,10 @@ pub struct Witness {
     declared: [bool; 2],
     /// Samples in a row without a permit.
     idle: [u32; 2],
+    /// The node that a person chose.
+    chosen: Option<Host>,
+    /// When the level last came to a node.
+    moved_at: Option<Micros>,
     deadlines: BTreeMap<(Host, SessionId, WriteId), SessionClock>,
     /// When an operation was last put into a node's state.
     stored_at: BTreeMap<OpId, Micros>,

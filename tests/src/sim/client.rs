@@ -32,6 +32,8 @@ pub struct Client {
     pub alarms: BTreeMap<String, u64>,
     /// What its user was told, in order: for scripts.
     pub told: Vec<String>,
+    /// How many values its user has seen.
+    pub values: usize,
     /// Its connections: `None` while they are being made.
     pub conns: BTreeMap<ConnId, Option<PipeId>>,
     /// Counts its user's deeds.
@@ -73,6 +75,7 @@ impl Client {
             open: BTreeSet::new(),
             alarms: BTreeMap::new(),
             told: Vec::new(),
+            values: 0,
             conns: BTreeMap::new(),
             deeds: 0,
             life: 1,

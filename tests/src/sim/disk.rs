@@ -147,6 +147,7 @@ impl tandem_node::store::Archive for Folder {
 struct Commit {
     tickets: Vec<StoreTicket>,
     after: Stored,
+    fails: bool,
 }
 
 /// What waits to be written: as the gateway gave it.
@@ -164,6 +165,12 @@ pub struct Disk {
     archives: Vec<Archive>,
     /// How much longer each sync takes.
     pub slow: Micros,
+    /// From now on every commit fails.
+    pub fails: bool,
+    /// What a commit that failed would have led to: nobody knows how much of it is there.
+    doubt: Option<Stored>,
+    /// Whether the last crash left a part of a commit.
+    pub torn: bool,
     /// A planted fault: full transfers are written without their last item.
     pub halves: bool,
 }
@@ -218,29 +225,36 @@ impl Disk {
             batch.iter_mut().flat_map(|(_, writes)| writes).for_each(halve);
         }
         self.platter.begin();
-        if let Some(database) = &mut self.database {
+        if let Some(database) = self.database.as_mut().filter(|_| self.doubt.is_none()) {
             database.commit(&batch).map_err(|error| format!("commit: {error}"))?;
         }
         self.archives.extend(self.folder.take());
         let tickets = batch.iter().map(|(ticket, _)| *ticket).collect();
-        self.commit = Some(Commit { tickets, after });
+        self.commit = Some(Commit { tickets, after, fails: self.fails });
         Ok(Some(chance.range(SYNC_MIN, SYNC_MAX) + self.slow))
     }
 
-    /// The commit is durable now.
-    pub fn end(&mut self) -> Vec<StoreTicket> {
-        let Some(commit) = self.commit.take() else { return Vec::new() };
+    /// The commit has ended: its tickets, and whether it is durable now. After one that failed the
+    /// database takes nothing more until the process is started again.
+    pub fn end(&mut self) -> (Vec<StoreTicket>, bool) {
+        let Some(commit) = self.commit.take() else { return (Vec::new(), true) };
+        if commit.fails || self.doubt.is_some() {
+            self.doubt.get_or_insert(commit.after);
+            return (commit.tickets, false);
+        }
         self.platter.settled();
         self.durable = commit.after;
-        commit.tickets
+        (commit.tickets, true)
     }
 
     /// The process is gone, with all that waited.
     pub fn crash(&mut self, chance: &mut Chance, power: bool) -> Option<Stored> {
         self.queue.clear();
-        self.platter.crash(chance, power);
+        // Of a sync that failed nobody knows what has reached the platter.
+        self.torn = self.platter.crash(chance, power || self.doubt.is_some());
         self.database = None;
-        self.commit.take().map(|commit| commit.after)
+        let under_way = self.commit.take().map(|commit| commit.after);
+        self.doubt.take().or(under_way)
     }
 
     /// A new process opens its store. `after`: what a commit under way at the crash would have

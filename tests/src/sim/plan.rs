@@ -21,6 +21,7 @@ const ACKS: u64 = 10;
 const CONFIGS: u64 = 4;
 const RELOADS: u64 = 6;
 const PERSONS_MAX: u64 = 4;
+const RESYNCS_MAX: u64 = 1;
 
 /// Which node a fault meets: decided when it comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,9 @@ pub enum Fault {
     SlowLink(u64),
     /// Each sync of this node's disk takes so much longer.
     SlowDisk(Target, Micros),
+    /// The disk takes nothing more: the next sync fails, and the process is started anew at the
+    /// end.
+    FailDisk(Target),
     /// The process is stopped (SIGSTOP) until the end.
     Stall(Target),
     /// The driver alone is stopped; sessions and modules run.
@@ -74,6 +78,7 @@ impl Fault {
             Fault::Delay(..) => "delay",
             Fault::SlowLink(_) => "slow link",
             Fault::SlowDisk(..) => "slow disk",
+            Fault::FailDisk(_) => "failing disk",
             Fault::Stall(_) => "stall",
             Fault::Hang(_) => "driver hang",
             Fault::ClockStep(..) => "clock step",
@@ -86,12 +91,24 @@ impl Fault {
         match self {
             Fault::Kill(_) | Fault::Stop(_) | Fault::Power(_) => 2,
             Fault::Stall(_) | Fault::Hang(_) => 2,
+            Fault::FailDisk(_) => 3,
             Fault::Cut | Fault::OneWay(_) => 3,
             Fault::Delay(..) | Fault::SlowLink(_) => 3,
             Fault::SlowDisk(..) => 1,
             Fault::ClockStep(..) | Fault::CutClients(_) => 0,
         }
     }
+}
+
+/// What meets the first commit of a switchover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnCommit {
+    /// Nothing passes between the nodes for so long.
+    Cut(Micros),
+    /// The node that gets the level is stopped for so long.
+    Stall(Micros),
+    /// The node that gave the level dies, and starts again after so long.
+    Kill(Micros),
 }
 
 /// A fault with its time.
@@ -141,6 +158,10 @@ pub struct Plan {
     pub configs: Vec<Micros>,
     /// When a person asks which node for a failover.
     pub persons: Vec<(Micros, Host)>,
+    /// When a person asks which node to bring the standby up to date from the start.
+    pub resyncs: Vec<(Micros, Host)>,
+    /// What meets the first commit.
+    pub on_commit: Option<OnCommit>,
     /// Whether each client keeps a warm watch.
     pub warm: [bool; CLIENTS],
     /// Takeovers that a script explains.
@@ -166,6 +187,8 @@ impl Plan {
             deeds: Vec::new(),
             configs: Vec::new(),
             persons: Vec::new(),
+            resyncs: Vec::new(),
+            on_commit: None,
             warm: [true; CLIENTS],
             scripted: 50,
         }
@@ -202,8 +225,11 @@ impl Plan {
         let persons = (0..chance.range(0, PERSONS_MAX + 1))
             .map(|_| (chance.range(3 * SECOND, LENGTH), usize::from(chance.one_in(2))))
             .collect();
-        let scripted = 0;
         let backups = None;
+        let on_commit = on_commit(&mut chance);
+        let resyncs = (0..chance.range(0, RESYNCS_MAX + 1))
+            .map(|_| (chance.range(5 * SECOND, LENGTH), usize::from(chance.one_in(2))))
+            .collect();
         Plan {
             seed,
             settings,
@@ -214,8 +240,10 @@ impl Plan {
             deeds,
             configs,
             persons,
+            resyncs,
+            on_commit,
             warm,
-            scripted,
+            scripted: if on_commit.is_some() { 4 } else { 0 },
         }
     }
 
@@ -228,6 +256,16 @@ impl Plan {
         // A person's switch may be given up and taken up again, and followed by a recovery.
         let persons = 2 * self.persons.len() as u64;
         2 + self.scripted + faults + recoveries + persons
+    }
+}
+
+fn on_commit(chance: &mut Chance) -> Option<OnCommit> {
+    match chance.range(0, 8) {
+        0 => Some(OnCommit::Cut(chance.range(50 * MS, 4 * SECOND))),
+        1 | 2 => Some(OnCommit::Stall(chance.range(60 * MS, 390 * MS))),
+        3 => Some(OnCommit::Stall(chance.range(400 * MS, 3 * SECOND))),
+        4 => Some(OnCommit::Kill(chance.range(10 * MS, 3 * SECOND))),
+        _ => None,
     }
 }
 
@@ -267,7 +305,7 @@ fn fault(chance: &mut Chance, settings: &SharedSettings) -> Planned {
     let long = chance.range(SECOND, 15 * SECOND);
     let lasts = *chance.pick(&[short, near, long, long]);
     let target = target(chance);
-    let fault = match chance.range(0, 24) {
+    let fault = match chance.range(0, 26) {
         0..4 => Fault::Kill(target),
         4 => Fault::Stop(target),
         5 | 6 => Fault::Power(target),
@@ -277,6 +315,7 @@ fn fault(chance: &mut Chance, settings: &SharedSettings) -> Planned {
         13 => Fault::Delay(chance.range(span / 2, 2 * span), chance.range(0, 200 * MS)),
         14 => Fault::SlowLink(chance.range(20_000, 1_000_000)),
         15 | 16 => Fault::SlowDisk(target, chance.range(10 * MS, 700 * MS)),
+        24 | 25 => Fault::FailDisk(target),
         17..21 => Fault::Stall(target),
         21 => Fault::Hang(target),
         22 => Fault::ClockStep(target, *chance.pick(&[-3_600_000, -1_000, 1_000, 3_600_000])),

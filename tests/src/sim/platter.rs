@@ -54,7 +54,9 @@ impl Platter {
 
     /// The process was killed, or (`power`) the host lost its power, in the middle of the writes
     /// since [`Platter::begin`].
-    pub fn crash(&self, chance: &mut Chance, power: bool) {
+    ///
+    /// True when a part of the writes is there and a part is not.
+    pub fn crash(&self, chance: &mut Chance, power: bool) -> bool {
         let mut inner = self.lock();
         inner.recording = false;
         inner.life += 1;
@@ -63,6 +65,7 @@ impl Platter {
             step.back(&mut inner.bytes);
         }
         let reached = usize::try_from(chance.range(0, steps.len() as u64 + 1)).unwrap_or(0);
+        let torn = reached > 0 && reached < steps.len();
         let steps = &steps[..reached];
         let synced = steps.iter().rposition(|step| matches!(step, Undo::Sync)).unwrap_or(0);
         for (index, step) in steps.iter().enumerate() {
@@ -71,6 +74,7 @@ impl Platter {
                 step.forward(&mut inner.bytes);
             }
         }
+        torn
     }
 
     /// Another disk with the same bytes.

@@ -18,11 +18,12 @@ mod outputs;
 mod script;
 mod sessions;
 mod settle;
+mod skew;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use tandem_protocol::gateway::input::{ActiveAnswer, LookId};
+use tandem_protocol::gateway::input::{ActiveAnswer, LookId, Request};
 use tandem_protocol::node::{NodeId, Role};
 
 use super::chance::Chance;
@@ -31,7 +32,7 @@ use super::client::Client;
 use super::disk::Disk;
 use super::network::{Arrival, End, FIRST_CLIENT, Host, Micros, Network, PipeId};
 use super::node::{Knock, Node, Purpose};
-use super::plan::{CLIENTS, Deed, Plan};
+use super::plan::{CLIENTS, Deed, OnCommit, Plan};
 use super::planted::Plant;
 use super::tally::Tally;
 
@@ -61,6 +62,10 @@ enum Event {
     Asks { node: End, look: LookId },
     /// That question has its answer, or none.
     Asked { node: End, look: LookId, answer: Option<Box<ActiveAnswer>> },
+    /// A commit of this node is on its way.
+    Committed(Host),
+    /// What a commit met is over.
+    Mended(Host, OnCommit),
     /// The driver is free again.
     Turn(End),
     /// A sync ends.
@@ -83,6 +88,8 @@ enum Event {
     Engineer(u64),
     /// A person asks this node for a failover.
     Person(Host),
+    /// A person asks this node for a full transfer.
+    Resync(Host),
 }
 
 /// What a firewall before a node answers with a reset.
@@ -247,6 +254,9 @@ impl World {
         for (at, host) in self.plan.persons.clone() {
             self.at(at, Event::Person(host));
         }
+        for (at, host) in self.plan.resyncs.clone() {
+            self.at(at, Event::Resync(host));
+        }
         for (number, at) in self.plan.configs.clone().into_iter().enumerate() {
             self.at(at, Event::Engineer(number as u64));
         }
@@ -367,6 +377,8 @@ impl World {
             Event::Looked { node, look, refused } => self.looked(node, look, refused),
             Event::Asks { node, look } => self.asks(node, look),
             Event::Asked { node, look, answer } => self.asked(node, look, answer.map(|a| *a)),
+            Event::Committed(host) => self.committed(host),
+            Event::Mended(host, what) => self.mended(host, what),
             Event::Turn(end) => self.if_alive(end, World::turn),
             Event::Synced(end) => self.synced(end),
             Event::Sample(end) => self.if_alive(end, World::sample),
@@ -379,6 +391,12 @@ impl World {
             Event::End(index) => self.end_fault(index),
             Event::Strike(down) => self.strike(down),
             Event::Person(host) => self.person(host),
+            Event::Resync(host) => {
+                if self.nodes[host].runs() {
+                    self.tally.case("person asked for a full transfer");
+                    self.ask_script(host, Request::Resync);
+                }
+            }
             Event::Engineer(number) => {
                 let master = self.plan.master;
                 if self.nodes[master].runs() {

@@ -173,3 +173,35 @@ fn join_wait_passes_alone() {
     world.bring_up(1);
     end(world);
 }
+
+/// Schedule 20: the nodes take the level in turn behind each other's back, and clients carry each
+/// term to the other side. Counters rise by the nodes' own activations only.
+#[test]
+fn leapfrog() {
+    each_pair(|world| {
+        let mut highest = counter(world, 0);
+        for round in 0..3 {
+            let (from, to) = (round % 2, 1 - round % 2);
+            world.cut(0, 1);
+            world.cut(1, 0);
+            world.cut_clients(from);
+            until(world, 4 * SECOND, "the other node is active", |w| acts(w, to));
+            until(world, 12 * SECOND, "clients are there", |w| served_by(w, to));
+            for number in 0..3 {
+                world.operate(0, super::clients::count(number));
+                pass(world, 300 * MS);
+            }
+            let before = counter(world, from);
+            world.heal_clients(from);
+            pass(world, 3 * SECOND);
+            assert_eq!(counter(world, from), before, "a client's term is a hint");
+            world.heal(0, 1);
+            world.heal(1, 0);
+            assert!(world.quiet(20 * SECOND), "{:?}", world.failure());
+            let now = world.active().and_then(|host| counter(world, host));
+            assert!(now > highest, "whoever stays is above both");
+            highest = now;
+            assert!(acts(world, to), "who answered later stays");
+        }
+    });
+}

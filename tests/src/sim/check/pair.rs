@@ -72,6 +72,34 @@ impl Witness {
         self.declared[host] = lost;
     }
 
+    /// A person has chosen this node; or the choice of that one is over.
+    pub fn chooses(&mut self, host: Option<Host>, over: Option<Host>) {
+        if over.is_some() && self.chosen == over {
+            self.chosen = None;
+        }
+        self.chosen = host.or(self.chosen);
+    }
+
+    /// The level has come to a node.
+    pub fn moved(&mut self, now: Micros) {
+        self.moved_at = Some(now);
+    }
+
+    /// The level goes back to the master.
+    ///
+    /// # Errors
+    /// It moved less than the hold time ago, or a person chose the other node.
+    pub fn goes_back(&self, now: Micros, hold: Micros, host: Host) -> Result<(), Broken> {
+        let rested = self.moved_at.map_or(Micros::MAX, |at| now - at);
+        if rested < hold {
+            return Err((Rule::Rests, format!("the level goes back after {rested} us")));
+        }
+        if self.chosen == Some(1 - host) {
+            return Err((Rule::Rests, "the level goes back, a person chose otherwise".to_owned()));
+        }
+        Ok(())
+    }
+
     /// A node answers an operation alone.
     ///
     /// # Errors
@@ -151,7 +179,8 @@ impl Witness {
         }
         let applied = minicbor::decode::<Outcome>(body).ok() == Some(Outcome::Applied);
         let until = self.deadlines.get(&(node.host, session.clone(), id));
-        if applied && until.is_some_and(|until| until.0 < clock.0) {
+        let own = run.permit.as_ref().map(|p| p.activation) == Some(update.position.activation);
+        if own && applied && until.is_some_and(|until| until.0 < clock.0) {
             let text = format!("{} runs {session}/{} after its deadline", node.id, id.0);
             return Err((Rule::InTime, text));
         }

@@ -113,7 +113,10 @@ impl World {
 
     fn user_reads(&mut self, client: usize, event: SessionEvent) {
         match &event {
-            SessionEvent::TagChange(_) => return,
+            SessionEvent::TagChange(_) => {
+                self.clients[client].values += 1;
+                return;
+            }
             SessionEvent::Reconnecting { .. } | SessionEvent::Closed { .. } => {
                 self.clients[client].bound = None;
             }

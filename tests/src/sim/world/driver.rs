@@ -67,6 +67,8 @@ impl World {
         let (shown, config) = (loaded.kept.items.clone(), loaded.config.items.clone());
         let gateway = Gateway::new(node.clock(self.now), node.wall(self.now), options, loaded);
         let status = gateway.status();
+        // It has not heard its peer yet: what it answers alone is no surprise to anybody.
+        self.witness.declares(host, true);
         node.run = Some(Run {
             gateway,
             timer: None,
@@ -217,11 +219,12 @@ impl World {
         if node.end() != end || node.run.is_none() {
             return;
         }
-        for ticket in node.disk.end() {
+        let (tickets, ok) = node.disk.end();
+        for ticket in tickets {
             if self.plant_claims(ticket) {
                 continue;
             }
-            let stored = Input::Stored { ticket, ok: true };
+            let stored = Input::Stored { ticket, ok };
             self.hand_in(end.host, ForDriver::Input(Box::new(stored)));
         }
         self.write(end.host);
@@ -238,8 +241,12 @@ impl World {
         node.ended = self.now;
         node.unfinished = node.disk.crash(&mut self.disk_chance, power);
         (node.stalls, node.hangs, node.stalled_alone) = (0, 0, false);
+        self.witness.chooses(None, Some(host));
         if node.unfinished.is_some() {
             self.tally.case("crash during a commit");
+        }
+        if node.disk.torn {
+            self.tally.case("torn tail");
         }
         if self.nodes[1 - host].run.is_none() && self.nodes[1 - host].life > 0 {
             self.tally.case("both nodes down");

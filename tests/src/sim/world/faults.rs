@@ -5,11 +5,14 @@ use tandem_protocol::gateway::input::Input;
 use super::{Event, HOSTS_MAX, World};
 use crate::sim::network::{FIRST_CLIENT, Host, Micros};
 use crate::sim::node::ForDriver;
-use crate::sim::plan::{Fault, SECOND, Target};
+use crate::sim::plan::{Fault, OnCommit, SECOND, Target};
 use crate::sim::planted::Plant;
 
-/// Nodes that can hear each other again have met after this much more than the failover timeout:
-/// one redial (1 s at most), after a dial that began during the cut (1 s), and what TCP kept.
+/// Nodes that can hear each other again have met after this much more than the failover timeout.
+/// The rules bound a heal by one redial, not by the failover timeout alone: a dial that began
+/// during the cut runs until it fails (1 s), the next one is due after at most 1 s, and what TCP
+/// kept comes within 0.4 s. After a thaw nothing is excused, unless the node had lost its peer
+/// before it was stopped: then it goes on at once, as if the cut had gone on.
 const REDIAL: Micros = 2_600_000;
 /// A link with less cannot carry its updates and heartbeats in time.
 const RATE_MIN: u64 = 250_000;
@@ -30,7 +33,7 @@ impl World {
         let host = match planned.fault {
             Fault::Kill(t) | Fault::Power(t) | Fault::OneWay(t) | Fault::Stall(t) => self.target(t),
             Fault::Hang(t) | Fault::Stop(t) | Fault::SlowDisk(t, _) => self.target(t),
-            Fault::ClockStep(t, _) | Fault::CutClients(t) => self.target(t),
+            Fault::ClockStep(t, _) | Fault::CutClients(t) | Fault::FailDisk(t) => self.target(t),
             Fault::Cut | Fault::Delay(..) | Fault::SlowLink(_) => 0,
         };
         self.met.insert(index, host);
@@ -55,6 +58,7 @@ impl World {
             Fault::Delay(extra, spread) => self.slow_link(extra, spread, 0),
             Fault::SlowLink(rate) => self.slow_link(0, 0, rate),
             Fault::SlowDisk(_, longer) => self.nodes[host].disk.slow = longer,
+            Fault::FailDisk(_) => self.nodes[host].disk.fails = true,
             Fault::Stall(_) => self.stall(host),
             Fault::Hang(_) => self.hang(host),
             Fault::ClockStep(_, step) => self.nodes[host].wall_step += step,
@@ -76,10 +80,50 @@ impl World {
             Fault::Delay(extra, spread) => self.restore_link(extra + spread, 0),
             Fault::SlowLink(rate) => self.restore_link(0, rate),
             Fault::SlowDisk(..) => self.nodes[host].disk.slow = 0,
+            Fault::FailDisk(_) => {
+                // Somebody has seen to the disk, and starts the process again.
+                self.nodes[host].disk.fails = false;
+                self.take_down(host, false);
+                self.bring_up(host);
+            }
             Fault::Stall(_) => self.thaw(host),
             Fault::Hang(_) => self.unhang(host),
             Fault::ClockStep(..) => {}
             Fault::CutClients(_) => self.heal_clients(host),
+        }
+    }
+
+    /// A commit is on its way: what the plan has for it comes now.
+    pub(super) fn committed(&mut self, host: Host) {
+        self.tally.case("commit of a switchover");
+        let what = self.plan.on_commit.take().filter(|_| !self.settling);
+        let Some(what) = what else { return };
+        self.line(|| format!("a commit of {host} meets {what:?}"));
+        let (case, meets, lasts) = match what {
+            OnCommit::Cut(lasts) => ("cut right after a commit", host, lasts),
+            OnCommit::Stall(lasts) => ("stall right after a commit", 1 - host, lasts),
+            OnCommit::Kill(lasts) => ("death right after a commit", host, lasts),
+        };
+        self.tally.case(case);
+        match what {
+            OnCommit::Cut(_) => {
+                self.cut(0, 1);
+                self.cut(1, 0);
+            }
+            OnCommit::Stall(_) => self.stall(meets),
+            OnCommit::Kill(_) => self.take_down(meets, false),
+        }
+        self.after(lasts, Event::Mended(meets, what));
+    }
+
+    pub(super) fn mended(&mut self, host: Host, what: OnCommit) {
+        match what {
+            OnCommit::Cut(_) => {
+                self.heal(0, 1);
+                self.heal(1, 0);
+            }
+            OnCommit::Stall(_) => self.thaw(host),
+            OnCommit::Kill(_) => self.bring_up(host),
         }
     }
 

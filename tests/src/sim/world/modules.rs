@@ -59,6 +59,11 @@ impl World {
         run.hub.ticks += 1;
         let ticks = run.hub.ticks;
         let alarm = if ticks % 4 < 2 { "High" } else { "Low" };
+        if ticks % 5 == 0 {
+            let key = ItemKey::new("recipes", format!("{}", ticks % 3));
+            let body = Some(bytes::Bytes::from(format!("recipe {ticks}")));
+            self.ask(host, Asked::Own, Request::Keep { changes: vec![Change { key, body }] });
+        }
         let request = Request::AlarmMoved { alarm: alarm.to_owned(), raised: ticks % 2 == 1 };
         self.ask(host, Asked::Own, request);
     }
@@ -77,7 +82,9 @@ impl World {
             None if has => return,
             None => first_config(),
             Some(number) => {
-                let key = ItemKey::new("project", format!("plant/assets/{number}.txt"));
+                // Every other one is of a provider that no room here knows.
+                let provider = if number % 2 == 1 { "of_a_newer_version" } else { "project" };
+                let key = ItemKey::new(provider, format!("plant/assets/{number}.txt"));
                 let body = bytes::Bytes::from(format!("asset {number} at {}", self.now));
                 asked = Asked::Config { key: key.clone(), body: body.clone() };
                 vec![Change { key, body: Some(body) }]

@@ -6,15 +6,17 @@ use tandem_protocol::item::{Kind, Update};
 use tandem_protocol::runtime::records::{self, Counted};
 use tandem_protocol::term::ActivationId;
 use tandem_protocol::time::Instant;
-use tandem_protocol::wire::codec;
 use tandem_protocol::wire::peer::{Message, SyncPlan};
 
-use super::World;
+use super::skew::Way;
+use super::{Event, World};
 use crate::sim::check::Rule;
 use crate::sim::network::{Cargo, Host, Micros};
 use crate::sim::node::ForDriver;
 use crate::sim::planted::Plant;
 
+/// A look that has no answer by then says nothing.
+const LOOK_WAIT: Micros = 250_000;
 /// A store whose end was told before it came has a ticket above this.
 const CLAIMED: u64 = u64::MAX / 2;
 
@@ -79,6 +81,9 @@ impl World {
         {
             return;
         }
+        if matches!(message, Message::Commit { .. }) {
+            self.after(0, Event::Committed(host));
+        }
         let Some(run) = &mut self.nodes[host].run else { return };
         if let Message::Sync { kind: Kind::Kept, plan: SyncPlan::Tail { after }, .. } = &message
             && after.sequence < run.memory.kept.position.sequence
@@ -120,14 +125,26 @@ impl World {
         side: usize,
         message: Message,
     ) {
-        // Some seeds take each message through its bytes.
-        let message = if self.plan.seed.is_multiple_of(8) { coded(&message) } else { message };
+        let from = self.network.pipe(pipe).map_or(0, |pipe| pipe.ends[side].host);
+        let message = Way::of(self.plan.seed, from).through(message);
         if !matches!(message, Message::Heartbeat(_) | Message::Live { .. }) {
             let text = || format!("wire {pipe:?} side {side} {message:?}");
             self.line(|| text().chars().take(400).collect());
         }
         let arrival = self.network.send(self.now, pipe, side, Cargo::Peer(Box::new(message)));
         self.arrive(arrival);
+    }
+
+    /// The level came by this reason: a recovery rests before, and a person's choice stands.
+    fn switched(&mut self, host: Host, reason: &str) {
+        let hold = self.plan.settings.min_active_hold_ms * 1_000;
+        if reason.contains("back to the master") {
+            let back = self.witness.goes_back(self.now, hold, host);
+            self.check(back);
+        } else if reason.contains("on request") {
+            self.witness.chooses(Some(host), None);
+        }
+        self.witness.moved(self.now);
     }
 
     fn store(&mut self, host: Host, ticket: StoreTicket, mut writes: Vec<StoreWrite>) {
@@ -307,6 +324,7 @@ impl World {
         match event.kind {
             EventKind::Evidence if event.text.starts_with("peer lost") => {
                 self.witness.declares(host, true);
+                self.witness.chooses(None, Some(1 - host));
             }
             EventKind::Fence if event.text.contains("stayed away") => {
                 self.witness.declares(host, true);
@@ -325,6 +343,9 @@ impl World {
             EventKind::Level if detail("to") == "Active" => {
                 let reason = detail("reason");
                 self.tally.case(takeover_case(reason));
+                if detail("from") != "Active" {
+                    self.switched(host, reason);
+                }
                 if reason == "newer state" || reason == "master" {
                     let (node, other) = (&self.nodes[host], &self.nodes[1 - host]);
                     let first = self.witness.starts_first(node, other);
@@ -338,6 +359,10 @@ impl World {
                     self.tally.case("out of sync takeover");
                 }
             }
+            EventKind::Level if event.text.contains("declined") => {
+                self.tally.case("switchover declined");
+            }
+            EventKind::Disk if event.text.contains("failed") => self.tally.case("disk failed"),
             EventKind::Switchover if event.text.contains("not handed over") => {
                 let why = detail("why");
                 self.line(|| format!("{id} keeps the level: {why}"));
@@ -382,23 +407,11 @@ impl World {
     }
 }
 
-/// The message as its receiver reads it.
-fn coded(message: &Message) -> Message {
-    let mut bytes = bytes::BytesMut::new();
-    codec::encode(message, &mut bytes);
-    match codec::decode(&mut bytes) {
-        Ok(Some(read)) => {
-            assert_eq!(read, *message, "a message changes on the wire");
-            read
-        }
-        Ok(None) | Err(_) => unreachable!("a message that cannot be read back: {message:?}"),
-    }
-}
-
 /// Which case a takeover's reason is.
 fn takeover_case(reason: &str) -> &'static str {
     let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     match () {
+        () if has(&["higher counter"]) => "peer named a higher term",
         () if has(&["switchover"]) => "takeover: switchover",
         () if has(&["gone"]) => "takeover: process gone",
         () if has(&["silent"]) => "takeover: silence",

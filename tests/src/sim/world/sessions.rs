@@ -275,6 +275,10 @@ impl World {
             {
                 self.tell_outcome(host, &(session, id), outcome, copies);
             }
+            (Some(Asked::Operate { session, id }), Answer::NotStored) if permitted => {
+                let reason = "this node cannot store it".to_owned();
+                self.tell_outcome(host, &(session, id), Outcome::Rejected { reason }, 0);
+            }
             (Some(Asked::Operate { session, .. }), Answer::NoSession) => {
                 if let Some(pipe) = run.hub.socket_of(&session) {
                     self.seat(host, pipe, Seat::Watch);
@@ -321,7 +325,11 @@ impl World {
         if self.plant == Some(Plant::OutcomeLied) && outcome == Outcome::Applied {
             outcome = Outcome::Expired;
         }
-        self.tally.case(if copies >= 2 { "answered in sync" } else { "answered alone" });
+        self.tally.case(match copies {
+            0 => "refused, the disk has failed",
+            1 => "answered alone",
+            _ => "answered in sync",
+        });
         let pipe = self.nodes[host].run.as_ref().and_then(|run| run.hub.socket_of(&op.0));
         if let Some(pipe) = pipe {
             self.say(pipe, ServerMessage::Outcome { id: op.1, copies, outcome });
