@@ -133,8 +133,8 @@ pub struct Witness {
     idle: [u32; 2],
     /// The node that a person chose.
     chosen: Option<Host>,
-    /// When the level last came to a node.
-    moved_at: Option<Micros>,
+    /// When the level last came to each node.
+    moved_at: [Option<Micros>; 2],
     deadlines: BTreeMap<(Host, SessionId, WriteId), SessionClock>,
     /// When an operation was last put into a node's state.
     stored_at: BTreeMap<OpId, Micros>,

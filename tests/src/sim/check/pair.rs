@@ -80,17 +80,17 @@ impl Witness {
         self.chosen = host.or(self.chosen);
     }
 
-    /// The level has come to a node.
-    pub fn moved(&mut self, now: Micros) {
-        self.moved_at = Some(now);
+    /// The level has come to this node.
+    pub fn moved(&mut self, now: Micros, host: Host) {
+        self.moved_at[host] = Some(now);
     }
 
     /// The level goes back to the master.
     ///
     /// # Errors
-    /// It moved less than the hold time ago, or a person chose the other node.
+    /// The other one has held it for less than the hold time, or a person chose the other node.
     pub fn goes_back(&self, now: Micros, hold: Micros, host: Host) -> Result<(), Broken> {
-        let rested = self.moved_at.map_or(Micros::MAX, |at| now - at);
+        let rested = self.moved_at[1 - host].map_or(Micros::MAX, |at| now - at);
         if rested < hold {
             return Err((Rule::Rests, format!("the level goes back after {rested} us")));
         }

@@ -144,7 +144,7 @@ impl World {
         } else if reason.contains("on request") {
             self.witness.chooses(Some(host), None);
         }
-        self.witness.moved(self.now);
+        self.witness.moved(self.now, host);
     }
 
     fn store(&mut self, host: Host, ticket: StoreTicket, mut writes: Vec<StoreWrite>) {
