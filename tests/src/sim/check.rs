@@ -275,6 +275,9 @@ impl Witness {
     }
 }
 
+/// What a client is told when the node's disk has failed.
+pub const NOT_STORED: &str = "this node cannot store it";
+
 /// Paths of counting tags begin so.
 pub const COUNTING: &str = "Count/";
 

@@ -9,7 +9,16 @@ use tandem_tests::sim::world::World;
 /// A planted fault that no seed below this shows is not found here; the long run tries more.
 const PLANTED_SEEDS: u64 = 150;
 /// Broken rules that need a rare meeting of faults: `cargo xtask sim --planted` finds them.
-const RARE: &[RuleFault] = &[];
+const RARE: &[RuleFault] = &[
+    RuleFault::TakingUnsaid,
+    RuleFault::CounterReused,
+    RuleFault::TermKept,
+    RuleFault::AloneUnconfirmed,
+    RuleFault::OldGoodbyeTrusted,
+    RuleFault::LineageOverwritten,
+    RuleFault::LowerIdRuns,
+    RuleFault::PermitUnrenewedAlone,
+];
 
 #[test]
 fn the_first_seeds_hold() {

@@ -142,7 +142,7 @@ impl Witness {
         let (Some(run), Some(last)) = (&node.run, updates.last()) else { return Ok(()) };
         if node.disk.durable().kept.position.sequence < last.position.sequence {
             let text = format!("{} shows {:?} before its disk", node.id, last.position);
-            return Err((Rule::ShownSafe, text));
+            return Err((Rule::Durable, text));
         }
         let status = run.gateway.status();
         let in_sync = status.peer.as_ref().is_some_and(|peer| peer.in_sync);

@@ -276,7 +276,7 @@ impl World {
                 self.tell_outcome(host, &(session, id), outcome, copies);
             }
             (Some(Asked::Operate { session, id }), Answer::NotStored) if permitted => {
-                let reason = "this node cannot store it".to_owned();
+                let reason = crate::sim::check::NOT_STORED.to_owned();
                 self.tell_outcome(host, &(session, id), Outcome::Rejected { reason }, 0);
             }
             (Some(Asked::Operate { session, .. }), Answer::NoSession) => {
