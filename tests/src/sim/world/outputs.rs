@@ -15,8 +15,6 @@ use crate::sim::network::{Cargo, Host, Micros};
 use crate::sim::node::ForDriver;
 use crate::sim::planted::Plant;
 
-/// A look that has no answer by then says nothing.
-const LOOK_WAIT: Micros = 250_000;
 /// A store whose end was told before it came has a ticket above this.
 const CLAIMED: u64 = u64::MAX / 2;
 
