@@ -26,8 +26,6 @@ pub enum RuleFault {
     AnswerBeforeReceipt,
     /// Answers do not wait for the own disk.
     AnswerBeforeDisk,
-    /// The end of a link alone ends the wait for receipts.
-    AloneUnconfirmed,
     /// Changes are shown to everybody before they are safe.
     ShownEarly,
     /// A node whose permit ran out goes on without asking.
@@ -46,14 +44,10 @@ pub enum RuleFault {
     InSyncEarly,
     /// The status says Good as soon as there is a link.
     GoodEarly,
-    /// Config of another lineage is overwritten without a person's word.
-    LineageOverwritten,
     /// A full transfer replaces what it lacks without an archive.
     InstallUnarchived,
     /// An id that ran is run again when it is resent.
     ResentRunsAgain,
-    /// An id below one that ran is run.
-    LowerIdRuns,
     /// An operation runs after its deadline.
     DeadlineIgnored,
     /// An alarm that clears forgets that it was acked.
@@ -68,11 +62,15 @@ pub enum RuleFault {
     HoldIgnored,
     /// The level goes back to the master although a person chose the backup.
     ChoiceIgnored,
+    /// A merge drops what the other node answered alone.
+    MergeDropped,
+    /// A merge drops what the other node changed at alarms.
+    MergeAckDropped,
 }
 
 impl RuleFault {
     /// All of them.
-    pub const ALL: [RuleFault; 29] = [
+    pub const ALL: [RuleFault; 28] = [
         RuleFault::TermUnsynced,
         RuleFault::TakingUnsaid,
         RuleFault::CounterReused,
@@ -81,7 +79,6 @@ impl RuleFault {
         RuleFault::MasterFirst,
         RuleFault::AnswerBeforeReceipt,
         RuleFault::AnswerBeforeDisk,
-        RuleFault::AloneUnconfirmed,
         RuleFault::ShownEarly,
         RuleFault::LevelKeptOnThaw,
         RuleFault::PermitUnrenewedAlone,
@@ -91,10 +88,8 @@ impl RuleFault {
         RuleFault::UpdateDropped,
         RuleFault::InSyncEarly,
         RuleFault::GoodEarly,
-        RuleFault::LineageOverwritten,
         RuleFault::InstallUnarchived,
         RuleFault::ResentRunsAgain,
-        RuleFault::LowerIdRuns,
         RuleFault::DeadlineIgnored,
         RuleFault::AckUndone,
         RuleFault::FailedSyncIgnored,
@@ -102,6 +97,8 @@ impl RuleFault {
         RuleFault::TimerAbort,
         RuleFault::HoldIgnored,
         RuleFault::ChoiceIgnored,
+        RuleFault::MergeDropped,
+        RuleFault::MergeAckDropped,
     ];
 }
 

@@ -11,6 +11,7 @@
 //!   node      process and clock           disk      redb over a platter that forgets
 //!   hub       sessions                    client    the machine and its user
 //!   check     what must hold              planted   carelessness that must be found
+//!   schedules what seeds meet too seldom
 //! ```
 
 pub mod chance;
@@ -23,6 +24,7 @@ pub mod node;
 pub mod plan;
 pub mod planted;
 pub mod platter;
+pub mod schedules;
 pub mod tally;
 pub mod world;
 

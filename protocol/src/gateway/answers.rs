@@ -211,13 +211,9 @@ impl Gateway {
                 return;
             }
         };
-        if self.disk.failed() {
-            if self.handover.is_giving() {
-                // The other node can store it.
-                self.answers.held.push_back((self.now, ticket, request));
-            } else {
-                self.answer(ticket, Answer::NotStored);
-            }
+        if self.disk.failed() && self.handover.is_giving() {
+            // The other node can store it.
+            self.answers.held.push_back((self.now, ticket, request));
             return;
         }
         let by = match request {
@@ -229,6 +225,13 @@ impl Gateway {
         let out_of_date = self.ledger.out_of_date;
         let (config, kept) = (self.config.items(), self.kept.items());
         match runtime::execute(&self.definitions, config, kept, &request, wall, out_of_date) {
+            Executed::Changes { .. } if self.disk.failed() => {
+                self.answer(ticket, Answer::NotStored);
+            }
+            Executed::Known { .. } if self.disk.failed() && !self.kept_is_durable() => {
+                // What it rests on may be at the peer alone.
+                self.answer(ticket, Answer::Done { outcome: Outcome::Unknown, copies: 0 });
+            }
             Executed::Changes { changes, outcome } => {
                 self.append(Kind::Kept, activation, changes, ticket, outcome, by);
             }
@@ -241,6 +244,10 @@ impl Gateway {
             }
             Executed::Refused(answer) => self.answer(ticket, answer),
         }
+    }
+
+    fn kept_is_durable(&self) -> bool {
+        self.kept.position().sequence <= self.disk.durable(Kind::Kept).sequence
     }
 
     fn append(
@@ -293,7 +300,6 @@ impl Gateway {
     /// Whether answers wait for the peer's copy.
     fn waits_for_peer(&self, kind: Kind) -> bool {
         match kind {
-            Kind::Kept if planted::is(RuleFault::AloneUnconfirmed) && self.link.is_none() => false,
             Kind::Kept => self.peer.standby_in_sync,
             Kind::Config => self.peer.config_follows,
         }
@@ -411,7 +417,8 @@ impl Gateway {
         }
     }
 
-    /// The disk has failed: nothing that is not durable will be.
+    /// The disk has failed: nothing that is not durable will be. The peer may have received what
+    /// waits, and may run it: an operation among it is not refused, its outcome is unknown.
     pub(super) fn refuse_unstored(&mut self) {
         for kind in Kind::ALL {
             let durable = self.disk.durable(kind).sequence;
@@ -423,7 +430,7 @@ impl Gateway {
             for Pending { ticket, by, .. } in lost {
                 let answer = match by {
                     // It is in the log and may be at the peer, which then runs it.
-                    By::Operator => Answer::Done { outcome: Outcome::Unknown, copies: 1 },
+                    By::Operator => Answer::Done { outcome: Outcome::Unknown, copies: 0 },
                     By::Room | By::Opener => Answer::NotStored,
                 };
                 self.answer(ticket, answer);

@@ -23,6 +23,7 @@ use crate::gateway::output::{EventKind, Output, StoreWrite};
 use crate::item::{Item, ItemKey, Kind};
 use crate::limits::{ALONE_BYTES, ITEMS_MAX_BYTES, MERGE_HOLD};
 use crate::merge::{self, Sides, Theirs};
+use crate::planted::{self, RuleFault};
 use crate::replication::position::fork;
 use crate::time::Instant;
 use crate::wire::peer::{AloneItem, Heartbeat, Message, Refusal};
@@ -257,7 +258,8 @@ impl Gateway {
         let Some(link) = &mut self.link else { return };
         let Some(merging) = link.merging.as_mut().filter(|m| m.written.is_none()) else { return };
         let Some((fork, _)) = merging.complete else { return };
-        let theirs = merging.theirs.clone();
+        let mut theirs = merging.theirs.clone();
+        theirs.retain(|t| !is_dropped(&t.key));
         let there = link.hello.node.clone();
         let here = self.options.node.clone();
         let wall = self.wall_now();
@@ -323,6 +325,12 @@ impl Gateway {
         };
         old.iter().filter(lost).map(|(key, item)| (key.clone(), item.clone())).collect()
     }
+}
+
+/// Whether a planted fault loses this change of the other node.
+fn is_dropped(key: &ItemKey) -> bool {
+    planted::is(RuleFault::MergeDropped)
+        || (planted::is(RuleFault::MergeAckDropped) && key.provider == "alarms")
 }
 
 fn size(alone: &AloneItem) -> usize {

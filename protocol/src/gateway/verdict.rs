@@ -147,8 +147,7 @@ impl Gateway {
         let role = self.options.role;
         let here = adopt::Side { at: self.config.position(), marks: self.config.marks() };
         let there = adopt::Side { at: peer.config, marks: &peer.config_marks };
-        let strangers =
-            adopt::strangers(here, there) && !planted::is(RuleFault::LineageOverwritten);
+        let strangers = adopt::strangers(here, there);
         let from_backup = match role {
             Role::Master => adopt::from_backup(here.at, there.at),
             Role::Backup | Role::Independent => adopt::from_backup(there.at, here.at),

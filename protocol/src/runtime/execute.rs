@@ -119,7 +119,7 @@ fn operate(
         return Executed::Known { outcome };
     }
     let lower = request.id <= record.floor || request.id <= record.highest;
-    if lower && !again && !planted::is(RuleFault::LowerIdRuns) {
+    if lower && !again {
         // It ran, or another one after it did: running it now could undo a newer write.
         return Executed::Known { outcome: Outcome::Unknown };
     }

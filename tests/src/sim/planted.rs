@@ -10,6 +10,7 @@ use std::fmt;
 use tandem_protocol::planted::{self, RuleFault};
 
 use super::check::Rule;
+use super::schedules::Schedule;
 use super::{run_planted, run_seed};
 
 /// What the simulated rooms do wrong.
@@ -82,14 +83,27 @@ pub enum Planted {
 
 /// How a planted fault was found.
 #[derive(Debug, Clone)]
-pub struct Found {
-    /// The seed that shows it.
-    pub seed: u64,
-    /// The checker that turned red.
-    pub rule: Rule,
-    /// What it said.
-    pub text: String,
+pub enum Found {
+    /// By a seed.
+    Seed {
+        /// The seed that shows it.
+        seed: u64,
+        /// The checker that turned red.
+        rule: Rule,
+        /// What it said.
+        text: String,
+    },
+    /// By a schedule, where seeds meet it too seldom.
+    Schedule {
+        /// Its name.
+        name: &'static str,
+        /// What went wrong in it.
+        text: String,
+    },
 }
+
+/// So many seeds are tried before the schedule of a fault that has one.
+const BEFORE_SCHEDULE: u64 = 300;
 
 impl Planted {
     /// All of them.
@@ -114,12 +128,21 @@ impl Planted {
             Planted::Room(_, rule) => failure.rule == rule,
             Planted::Law(_) => run_seed(seed, false).failure.is_none(),
         };
-        fits.then_some(Found { seed, rule: failure.rule, text: failure.text })
+        fits.then_some(Found::Seed { seed, rule: failure.rule, text: failure.text })
     }
 
-    /// The first of so many seeds that shows it.
+    /// The first of so many seeds that shows it, or its schedule.
     pub fn find(self, seeds: u64) -> Option<Found> {
-        (0..seeds).find_map(|seed| self.try_seed(seed))
+        let schedule = match self {
+            Planted::Room(..) => None,
+            Planted::Law(fault) => Schedule::of(fault),
+        };
+        let seeds = if schedule.is_some() { seeds.min(BEFORE_SCHEDULE) } else { seeds };
+        let by_seed = (0..seeds).find_map(|seed| self.try_seed(seed));
+        by_seed.or_else(|| {
+            let schedule = schedule?;
+            schedule.shows().map(|text| Found::Schedule { name: schedule.name, text })
+        })
     }
 }
 

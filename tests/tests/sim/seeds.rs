@@ -4,19 +4,17 @@ use tandem_protocol::planted::RuleFault;
 use tandem_tests::sim::plan::{Deed, Plan};
 use tandem_tests::sim::planted::Planted;
 use tandem_tests::sim::run_seed;
+use tandem_tests::sim::schedules;
 use tandem_tests::sim::world::World;
 
 /// A planted fault that no seed below this shows is not found here; the long run tries more.
 const PLANTED_SEEDS: u64 = 150;
-/// Broken rules that need a rare meeting of faults: `cargo xtask sim --planted` finds them.
+/// Broken rules that need a rare meeting of faults; a schedule shows each.
 const RARE: &[RuleFault] = &[
     RuleFault::TakingUnsaid,
     RuleFault::CounterReused,
     RuleFault::TermKept,
-    RuleFault::AloneUnconfirmed,
     RuleFault::OldGoodbyeTrusted,
-    RuleFault::LineageOverwritten,
-    RuleFault::LowerIdRuns,
     RuleFault::PermitUnrenewedAlone,
 ];
 
@@ -73,8 +71,19 @@ fn finds_all(which: impl Fn(&Planted) -> bool) {
 fn without_faults_nothing_moves() {
     let mut plan = Plan::random(5);
     plan.faults.clear();
+    plan.persons.clear();
+    plan.resyncs.clear();
+    plan.on_commit = None;
     let mut world = World::new(plan);
     world.run().unwrap();
     assert_eq!(world.witness.takeovers, 1);
     assert_eq!(world.tally.of("outcome unknown"), 0);
+}
+
+#[test]
+fn each_schedule_holds_and_shows_its_broken_rule() {
+    for schedule in schedules::ALL {
+        assert_eq!(schedule.holds(), Ok(()), "{}", schedule.name);
+        assert!(schedule.shows().is_some(), "{}: nothing is seen", schedule.name);
+    }
 }

@@ -165,7 +165,10 @@ fn an_old_goodbye_moves_nothing() {
     each_pair(|world| {
         world.stall(1);
         pass(world, 50 * MS);
+        // A switchover that nobody answers; asked again, it stops without one and says so.
         world.stop(0);
+        pass(world, 10 * MS);
+        world.stop_again(0);
         pass(world, 100 * MS);
         world.bring_up(0);
         until(world, 6 * SECOND, "node 0 is active again", |w| acts(w, 0));

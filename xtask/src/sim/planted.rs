@@ -55,12 +55,19 @@ pub(super) fn find_all(seeds: u64, only: Option<&str>) -> Outcome {
     table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(["planted in", "fault", "seeds", "turned red", "what was seen"]);
     let mut missed = Vec::new();
+    let mut by_seed = 0;
     for (planted, (_, found)) in all.iter().zip(&results) {
         let name = planted.to_string();
         let row = match found {
-            Some(Found { seed, rule, text }) => {
+            Some(Found::Seed { seed, rule, text }) => {
+                by_seed += usize::from(matches!(planted, Planted::Law(_)));
                 let said: String = text.chars().take(SAID_MAX).collect();
                 [planted.place().into(), name, (seed + 1).to_string(), format!("{rule:?}"), said]
+            }
+            Some(Found::Schedule { name: schedule, text }) => {
+                let said: String = text.chars().take(SAID_MAX).collect();
+                let by = format!("schedule: {schedule}");
+                [planted.place().into(), name, "-".into(), by, said]
             }
             None => {
                 missed.push(name.clone());
@@ -74,7 +81,8 @@ pub(super) fn find_all(seeds: u64, only: Option<&str>) -> Outcome {
         let text = format!("not found within {seeds} seeds: {}", missed.join(", "));
         return Err(Failure::Verdict(text));
     }
-    steps::done(&format!("{} planted faults found", all.len()), start.elapsed());
+    let found = format!("{} planted faults found, {by_seed} in the rules by seeds", all.len());
+    steps::done(&found, start.elapsed());
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use tandem_protocol::runtime::records::{self, Counted, TagRecord};
 use tandem_protocol::session::{Operation, Outcome};
 use tandem_protocol::tag::TagValue;
 
-use super::{Broken, COUNTING, NOT_STORED, OpId, Rule, Witness, counted_key};
+use super::{Broken, COUNTING, OpId, Rule, Witness, counted_key};
 use crate::sim::client::Client;
 use crate::sim::disk::Archive;
 use crate::sim::network::Micros;
@@ -139,8 +139,6 @@ impl Witness {
                 && !said
                 && match outcome {
                     Outcome::Applied => runs == 0 && !archived,
-                    // What waited when a disk failed may have reached the peer, which runs it.
-                    Outcome::Rejected { reason } if reason == NOT_STORED => false,
                     Outcome::Rejected { .. } | Outcome::Expired => runs > 0,
                     Outcome::Unknown => false,
                 };

@@ -139,6 +139,11 @@ impl World {
         self.hand_in(host, ForDriver::Input(Box::new(Input::Stop)));
     }
 
+    /// A process that is stopping is asked again: it stops at once.
+    pub fn stop_again(&mut self, host: Host) {
+        self.hand_in(host, ForDriver::Input(Box::new(Input::Stop)));
+    }
+
     /// A process has said all that it wanted to say.
     pub(super) fn stopped(&mut self, host: Host) {
         self.kill(host, false);
