@@ -77,7 +77,7 @@ pub const RARE: &[&str] = &[
     "full sync of config",
     "partial resync",
     "both active and healed",
-    "both worked, archived",
+    "both worked, merged",
     "unanswered tail archived",
     "torn tail",
     "disk failed",
