@@ -8,7 +8,7 @@ use tandem_tests::sim::schedules;
 use tandem_tests::sim::world::World;
 
 /// A planted fault that no seed below this shows is not found here; the long run tries more.
-const PLANTED_SEEDS: u64 = 150;
+const PLANTED_SEEDS: u64 = 400;
 /// Broken rules that need a rare meeting of faults; a schedule shows each.
 const RARE: &[RuleFault] = &[
     RuleFault::TakingUnsaid,

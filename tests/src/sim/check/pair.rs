@@ -27,6 +27,10 @@ impl Witness {
     /// The other node's is newer.
     pub fn starts_first(&self, node: &Node, other: &Node) -> Result<(), Broken> {
         let (Some(own), Some(peer)) = (&node.run, &other.run) else { return Ok(()) };
+        if peer.status.level == Level::Active {
+            // It decided before a stall and is fenced: whether it acts is another rule's matter.
+            return Ok(());
+        }
         // The activation that begins now is the last one here.
         let here = age(&own.memory, 1);
         let there = age(&peer.memory, 0);
@@ -172,6 +176,10 @@ impl Witness {
         });
         // What joins the work of two nodes has many; an operation that runs has one.
         let (Some(((session, id), body)), None) = (ran.next(), ran.next()) else { return Ok(()) };
+        if self.received[1 - node.host].contains_key(&(session.clone(), id)) {
+            // It ran at the peer: this is a copy, or the two are merged.
+            return Ok(());
+        }
         let before = records::session(&run.memory.kept.items, &session);
         if before.is_some_and(|record| record.highest >= id) {
             let text = format!("{} runs {session}/{} after a higher one", node.id, id.0);
