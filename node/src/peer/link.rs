@@ -33,7 +33,7 @@ const LINGER: Duration = Duration::from_millis(250);
 pub(super) enum LaneKind {
     /// Every message goes to the rules.
     Control,
-    /// Chunks go to the rules, live values to their room while this node does not act itself.
+    /// Chunks and large updates go to the rules, live values to their room while this node does not act itself.
     Bulk(Live, watch::Receiver<LevelNow>),
 }
 
@@ -97,7 +97,10 @@ async fn read(
                             live.apply_peer(values, all);
                         }
                     }
-                    (LaneKind::Bulk(..), message @ Message::Chunk(_))
+                    (
+                        LaneKind::Bulk(..),
+                        message @ (Message::Chunk(_) | Message::Updates { .. }),
+                    )
                     | (LaneKind::Control, message) => {
                         if matches!(message, Message::Heartbeat(_)) {
                             reporter.heard.heartbeat(link, reporter.clock.now());

@@ -13,7 +13,7 @@ use crate::wire::peer::{Message, Refusal};
 pub enum Lane {
     /// Heartbeats, role messages, updates.
     Control,
-    /// Chunks of full transfers (and, from another room, live values).
+    /// Chunks of full transfers, large updates (and, from another room, live values).
     Bulk,
 }
 

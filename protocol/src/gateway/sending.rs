@@ -90,8 +90,11 @@ impl Gateway {
         let id = link.id;
         let Some(sender) = &mut link.lanes_mut(kind).sender else { return };
         match sender.next_updates(log) {
-            Ok(updates) if updates.is_empty() => {}
-            Ok(updates) => self.send(id, Message::Updates { kind, updates }),
+            Ok((_, updates)) if updates.is_empty() => {}
+            Ok((lane, updates)) => {
+                let message = Message::Updates { kind, updates };
+                self.out.push_back(Output::Send { link: id, lane, message });
+            }
             Err(_) => self.begin_link_anew("the log does not reach back to the standby"),
         }
     }

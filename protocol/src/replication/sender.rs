@@ -6,11 +6,12 @@
 //! ```
 //!
 //! At most 64 KiB of updates are on the control connection without a receipt, so that a heartbeat
-//! never waits long behind them.
+//! never waits long behind them. A larger update goes alone, on the bulk connection.
 
 use std::collections::VecDeque;
 
 use crate::gateway::merge::Differs;
+use crate::gateway::output::Lane;
 use crate::item::{Item, ItemKey, Kind, Position, Update};
 use crate::limits::UPDATES_IN_FLIGHT_BYTES;
 use crate::replication::log::Log;
@@ -124,9 +125,11 @@ impl Sender {
         self.durable
     }
 
-    /// Whether every update has been sent.
+    /// Whether every update has been sent, so that a message on the control connection comes
+    /// behind all of them: what is on the bulk connection counts with its receipt only.
     pub fn all_sent(&self, log: &Log) -> bool {
-        matches!(self.state, State::Flowing(sent) if sent >= log.position().sequence)
+        let sent = matches!(self.state, State::Flowing(sent) if sent >= log.position().sequence);
+        sent && self.in_flight_bytes <= UPDATES_IN_FLIGHT_BYTES
     }
 
     /// Whether a full transfer runs.
@@ -134,12 +137,14 @@ impl Sender {
         matches!(self.state, State::Full(_))
     }
 
-    /// The updates to send now. `Err`: the log does not reach back; the link must begin anew.
+    /// The updates to send now, and on which connection: one that control has no room for is
+    /// alone on its way, so that the order stays. `Err`: the log does not reach back; the link
+    /// must begin anew.
     ///
     /// # Errors
     /// The window has moved past what the peer needs.
-    pub fn next_updates(&mut self, log: &Log) -> Result<Vec<Update>, Behind> {
-        let State::Flowing(sent) = &mut self.state else { return Ok(Vec::new()) };
+    pub fn next_updates(&mut self, log: &Log) -> Result<(Lane, Vec<Update>), Behind> {
+        let State::Flowing(sent) = &mut self.state else { return Ok((Lane::Control, Vec::new())) };
         if !log.reaches(*sent) {
             return Err(Behind);
         }
@@ -156,7 +161,8 @@ impl Sender {
         if let Some(last) = updates.last() {
             *sent = last.position.sequence;
         }
-        Ok(updates)
+        let fits = self.in_flight_bytes <= UPDATES_IN_FLIGHT_BYTES;
+        Ok((if fits { Lane::Control } else { Lane::Bulk }, updates))
     }
 
     /// The next chunk of a full transfer.
@@ -224,4 +230,61 @@ fn difference(log: &Log, transfer: u64, differs: &Differs) -> Outgoing {
 fn config_relation(head: Position, receiver: Position) -> Relation {
     let same = receiver.activation == head.activation && receiver.sequence <= head.sequence;
     if receiver.sequence == 0 || same { Relation::Prefix } else { Relation::Diverged }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::Sender;
+    use crate::gateway::input::LoadedKind;
+    use crate::gateway::output::Lane;
+    use crate::item::{Change, ItemKey, Kind, Position, Update};
+    use crate::limits::UPDATES_IN_FLIGHT_BYTES;
+    use crate::replication::log::Log;
+    use crate::term::ActivationId;
+
+    fn log_of(bodies: &[usize]) -> Log {
+        let mut log = Log::new(Kind::Config, LoadedKind::default(), [0; 32]);
+        for bytes in bodies {
+            let body = Some(Bytes::from(vec![0; *bytes]));
+            let change = Change { key: ItemKey::new("project", "x"), body };
+            let update = log.next(ActivationId(1), vec![change]);
+            assert!(log.append(update));
+        }
+        log
+    }
+
+    fn sequences(updates: &[Update]) -> Vec<u64> {
+        updates.iter().map(|update| update.position.sequence).collect()
+    }
+
+    #[test]
+    fn an_update_that_control_has_no_room_for_goes_alone_on_the_bulk_connection() {
+        let log = log_of(&[10, 20 * UPDATES_IN_FLIGHT_BYTES, 10]);
+        let (mut sender, _) = Sender::start(&log, Kind::Config, &[], Position::default(), 1, None);
+        let mut next = |received: u64| {
+            let position = Position { activation: ActivationId(1), sequence: received };
+            if received > 0 {
+                sender.receipt(position, position);
+            }
+            let Ok((lane, updates)) = sender.next_updates(&log) else { panic!("behind") };
+            (lane, sequences(&updates), sender.all_sent(&log))
+        };
+        assert_eq!(next(0), (Lane::Control, vec![1], false));
+        assert_eq!(next(1), (Lane::Bulk, vec![2], false));
+        let (_, more, _) = next(1);
+        assert!(more.is_empty(), "{more:?} overtake the large one");
+        assert_eq!(next(2), (Lane::Control, vec![3], true));
+    }
+
+    #[test]
+    fn what_is_on_the_bulk_connection_counts_as_sent_with_its_receipt() {
+        let log = log_of(&[2 * UPDATES_IN_FLIGHT_BYTES]);
+        let (mut sender, _) = Sender::start(&log, Kind::Config, &[], Position::default(), 1, None);
+        assert!(sender.next_updates(&log).is_ok_and(|(lane, _)| lane == Lane::Bulk));
+        assert!(!sender.all_sent(&log), "a message on control would overtake it");
+        sender.receipt(log.position(), log.position());
+        assert!(sender.all_sent(&log));
+    }
 }
