@@ -219,7 +219,14 @@ impl Gateway {
         let by = match request {
             Request::Operate { .. } | Request::Keyed { .. } => By::Operator,
             Request::Open { .. } => By::Opener,
-            _ => By::Room,
+            Request::End { .. }
+            | Request::AlarmMoved { .. }
+            | Request::ShelfEnded { .. }
+            | Request::Keep { .. }
+            | Request::Config { .. }
+            | Request::Failover { .. }
+            | Request::Resync
+            | Request::Adopt => By::Room,
         };
         let wall = self.wall_now();
         let out_of_date = self.ledger.out_of_date;
