@@ -33,7 +33,8 @@ const LINGER: Duration = Duration::from_millis(250);
 pub(super) enum LaneKind {
     /// Every message goes to the rules.
     Control,
-    /// Chunks and large updates go to the rules, live values to their room while this node does not act itself.
+    /// Chunks and large updates go to the rules, live values to their room while this node does
+    /// not act itself.
     Bulk(Live, watch::Receiver<LevelNow>),
 }
 

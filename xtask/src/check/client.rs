@@ -83,6 +83,8 @@ struct State {
     open: BTreeMap<u64, Value>,
     /// Raises whose ack was answered as applied, by alarm.
     acked: BTreeMap<String, u64>,
+    /// The nodes cannot hear each other: what one answered the other cannot know.
+    parted: bool,
     done: BTreeMap<String, Done>,
     /// What was not kept, in words.
     broken: Vec<String>,
@@ -217,6 +219,27 @@ impl Client {
         self.lock().armed.as_ref().map(|armed| armed.gap)
     }
 
+    /// The nodes cannot hear each other from now on, or can again.
+    pub(crate) fn parted(&self, parted: bool) {
+        self.lock().parted = parted;
+    }
+
+    /// Compares the acks that were answered with the alarms as they are in force.
+    pub(crate) fn judge_acks(&self, alarms: &Value) {
+        let state = &mut *self.lock();
+        for alarm in alarms["items"].as_array().into_iter().flatten() {
+            let name = text(alarm, "name");
+            let raise = alarm["raise"].as_u64().unwrap_or(0);
+            let undone = state
+                .acked
+                .get(name)
+                .is_some_and(|acked| raise < *acked || (raise == *acked && alarm["acked"] != true));
+            if undone {
+                state.broken.push(format!("the ack of {name} is undone"));
+            }
+        }
+    }
+
     /// What the session did not keep since the fault.
     pub(crate) fn broken(&self) -> Vec<String> {
         self.lock().broken.clone()
@@ -303,7 +326,11 @@ fn bound(state: &mut State, event: &Value) {
     for alarm in event.get("alarms").and_then(Value::as_array).into_iter().flatten() {
         let raise = alarm.get("raise").and_then(Value::as_u64);
         let undone = alarm.get("acked") == Some(&Value::Bool(false));
-        if undone && raise.is_some() && state.acked.get(text(alarm, "name")).copied() == raise {
+        if undone
+            && !state.parted
+            && raise.is_some()
+            && state.acked.get(text(alarm, "name")).copied() == raise
+        {
             state.broken.push(format!("the ack of {} is undone", text(alarm, "name")));
         }
     }

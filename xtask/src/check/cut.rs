@@ -55,6 +55,7 @@ pub(super) async fn run(
     let since = round::wall_ms();
     border.cut();
     for client in &cast.clients {
+        client.parted(true);
         client.fault_done(since);
     }
     let end = at + CUT;
@@ -72,6 +73,11 @@ pub(super) async fn run(
     cast.stands_at(stays.base()).await?;
     round::all_live(cast, stays).await?;
     sides.judge(stays, since, settled, [here, there]).await?;
+    let alarms = stays.get("/data/api/v1/alarms").await?.json();
+    for client in &cast.clients {
+        client.parted(false);
+        client.judge_acks(&alarms);
+    }
     let fsync_ms = round::fsync_ms(stays).await;
     let clients = round::seen(cast, |client| client.longest_gap());
     Ok(Round { clients, fsync_ms, moved_ms: None })
