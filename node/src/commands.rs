@@ -136,7 +136,7 @@ pub enum Command {
     /// Joins nodes to a pair.
     #[command(subcommand)]
     Pair(pair::Command),
-    /// Projects and shared settings: push, pull, watch, list.
+    /// Projects and shared settings: push, pull, watch, list, delete.
     #[command(subcommand)]
     Project(project::Project),
     /// What was put aside: list, show, apply.

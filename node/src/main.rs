@@ -57,7 +57,8 @@ struct Run {
     /// The folder of the browser SDK.
     #[arg(long)]
     web_dir: Option<String>,
-    /// The folder of projects that the master pushes into its store.
+    /// The folder of projects that the master pushes into its store at each start, over what was
+    /// changed there since.
     #[arg(long)]
     projects_dir: Option<String>,
     /// End with the process that started this one.
@@ -69,7 +70,7 @@ struct Run {
     /// What is logged, such as info or info,tandem_node=debug.
     #[arg(long)]
     log_level: Option<String>,
-    /// Any other option, such as shared.join_wait_ms=1000.
+    /// Any other option, such as shared.join_wait_ms=1000; examples/node.toml shows all of them.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }

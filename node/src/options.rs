@@ -32,7 +32,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The options of one node (design section 9).
+/// The options of one node; `examples/node.toml` shows all of them.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Its role.
@@ -55,7 +55,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// The folder of the browser SDK.
     pub web_dir: Option<PathBuf>,
-    /// The folder of projects that the master pushes into the store at start.
+    /// The folder of projects that the master pushes into the store at each start, over what was
+    /// changed there since.
     pub projects_dir: Option<PathBuf>,
     /// Config updates may take this much space while the peer is away.
     pub max_disk_mb: u64,

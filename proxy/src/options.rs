@@ -29,7 +29,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The options of one proxy (design section 7).
+/// The options of one proxy; `examples/proxy.toml` shows all of them.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The address it listens on.
@@ -177,7 +177,9 @@ impl Options {
     fn check(layer: Layer, file: Option<&Path>) -> Result<Options> {
         let place = file.map_or_else(|| "options".to_owned(), |f| f.display().to_string());
         let wrong = |key: &str, why: &str| Error::Options(format!("{place}: {key}: {why}"));
-        let nodes = layer.nodes.ok_or_else(|| wrong("nodes", "is required"))?;
+        let nodes = layer.nodes.ok_or_else(|| {
+            wrong("nodes", "is required, such as --nodes http://10.0.0.5:8088,http://10.0.0.6:8088")
+        })?;
         let nodes = nodes.read().map_err(|why| wrong("nodes", &why))?;
         let default = Options::defaults();
         let max_connections = layer.max_connections.unwrap_or(default.max_connections);
@@ -272,6 +274,16 @@ mod tests {
         refused("nodes = [\"http://a\", \"http://a\"]\n", &[], &["nodes", "same"]);
         refused(RIGHT, &[("TANDEM_PROXY_COLOUR", "3")], &["TANDEM_PROXY_COLOUR", "colour"]);
         refused(RIGHT, &[("TANDEM_PROXY_LOG", "loud")], &["TANDEM_PROXY_LOG", "log"]);
+    }
+
+    #[test]
+    fn the_example_shows_every_option_with_its_default() {
+        let text = include_str!("../../examples/proxy.toml");
+        let shown = read(text, &[]).unwrap();
+        assert_eq!(format!("{shown:?}"), format!("{:?}", read(RIGHT, &[]).unwrap()));
+        for key in super::KEYS {
+            assert!(text.contains(&format!("\n{key} = ")), "{key} is not shown");
+        }
     }
 
     #[test]

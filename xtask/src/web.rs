@@ -19,7 +19,7 @@ use std::process::{Command, Stdio};
 
 use wasm_bindgen_cli_support::Bindgen;
 
-/// What the browser may have to load at most, compressed by brotli (design section 12).
+/// What the browser may have to load at most, compressed by brotli.
 pub(crate) const BUDGET_BYTES: u64 = 60 * 1024;
 
 /// Why there is no bundle.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tandem_protocol::time::UnixMs;
 
 use super::client::Ask;
-use super::table::{Tone, cell, size, table};
-use super::{Result, Target, table as out};
+use super::table::{Tone, cell, count, size, table};
+use super::{Error, Result, Target, table as out};
 
 const ARCHIVE: &str = "/data/api/v1/archive";
 
@@ -54,7 +54,7 @@ pub struct Apply {
     name: String,
     #[command(flatten)]
     target: Target,
-    /// An item, as `show` names it (provider/key); may be given several times.
+    /// An item, as `show` names it (provider/key); may be given several times; or --all.
     #[arg(long, value_name = "ITEM", required_unless_present = "all", conflicts_with = "all")]
     item: Vec<String>,
     /// All items of the file.
@@ -169,8 +169,8 @@ async fn show(asked: &Show) -> Result<u8> {
 async fn apply(asked: &Apply) -> Result<u8> {
     let choice = if asked.all { json!({ "all": true }) } else { json!({ "items": asked.item }) };
     let ask = Ask::new(Method::POST, format!("{}/apply", path(&asked.name))).json(&choice);
-    let got = asked.target.client()?.send(ask).await?.ok();
-    let got = got.map_err(super::project::at_master)?;
+    let mut client = asked.target.client()?;
+    let got = client.send(ask).await?.ok().map_err(|error| elsewhere(error, &asked.name))?;
     if asked.json {
         out::json(&got.json::<Value>()?);
         return Ok(0);
@@ -181,10 +181,25 @@ async fn apply(asked: &Apply) -> Result<u8> {
     }
     out::say(&match (applied.len(), copies) {
         (0, _) => "nothing to apply: what is in force is the same".to_owned(),
-        (count, Some(2..)) => format!("applied {count} items; they are on both nodes"),
-        (count, _) => format!("applied {count} items; they are on this node only"),
+        (items, Some(2..)) => format!("applied {}: on both nodes", count(items, "item")),
+        (items, _) => format!("applied {}: on this node only", count(items, "item")),
     });
     Ok(0)
+}
+
+/// A refusal of a node that may not change what the file holds, with the way to the one that may.
+fn elsewhere(error: Error, name: &str) -> Error {
+    let Error::Refused { status, word, reason, body } = error else { return error };
+    let which = match word.as_str() {
+        "not_master" => "the master",
+        "standby" => "the active node",
+        _ => return Error::Refused { status, word, reason, body },
+    };
+    let reason = format!(
+        "{reason}\nthe file lies on this node only: copy archive/{name} from its data folder into \
+         that of {which}, and apply it there (--config of that node)"
+    );
+    Error::Refused { status, word, reason, body }
 }
 
 fn path(name: &str) -> String {

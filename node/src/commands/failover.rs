@@ -81,7 +81,7 @@ fn say(args: &Failover, was: Option<&NodeId>, now: &Told, took: Duration) {
     }
     let term = counter.map_or_else(String::new, |counter| format!(" with term {counter}"));
     let from = was.map_or_else(String::new, |was| format!(", {was} is its standby"));
-    table::say(&format!("{node} is active{term}{from}; it took {took} ms from the request on"));
+    table::say(&format!("{node} is active{term}{from}; it took {took} ms"));
 }
 
 /// The node that is active as far as this one knows.

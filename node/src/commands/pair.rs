@@ -60,14 +60,14 @@ pub async fn run(command: Command) -> Result<u8> {
 /// How much config a node holds, in words.
 async fn config_of(client: &mut Client) -> Result<String> {
     let got: Value = client.get("/data/api/v1/redundancy/providers").await?.ok()?.json()?;
-    let items = got.get("items").and_then(Value::as_array).into_iter().flatten();
-    let (mut count, mut bytes) = (0, 0);
-    for provider in items.filter(|p| p.get("kind").is_some_and(|kind| kind == "config")) {
+    let providers = got.get("items").and_then(Value::as_array).into_iter().flatten();
+    let (mut items, mut bytes) = (0, 0);
+    for provider in providers.filter(|p| p.get("kind").is_some_and(|kind| kind == "config")) {
         let number = |key: &str| provider.get(key).and_then(Value::as_u64).unwrap_or(0);
-        count += number("items");
+        items += number("items");
         bytes += number("bytes");
     }
-    Ok(format!("{count} items of config ({})", table::size(bytes)))
+    Ok(format!("{} of config ({})", table::count(items, "item"), table::size(bytes)))
 }
 
 fn confirmed() -> Result<bool> {

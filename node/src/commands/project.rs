@@ -19,6 +19,7 @@ use super::table::{Tone, cell, size, table};
 use super::{Client, Error, Result, Target, table as out};
 use crate::projects::{PROJECT, SETTINGS};
 
+mod delete;
 mod plan;
 mod pull;
 mod push;
@@ -39,6 +40,8 @@ pub enum Project {
     Watch(Transfer),
     /// Lists the projects that the gateway holds.
     List(List),
+    /// Deletes a project from the gateway, with all its files.
+    Delete(Delete),
 }
 
 /// What `push`, `pull` and `watch` are told.
@@ -69,6 +72,18 @@ pub struct List {
     json: bool,
 }
 
+/// What `delete` is told.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The project, as `list` names it.
+    project: String,
+    #[command(flatten)]
+    target: Target,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 impl Project {
     /// Runs the command.
     pub(super) async fn run(self) -> Result<u8> {
@@ -77,6 +92,7 @@ impl Project {
             Project::Pull(asked) => pull::run(&asked).await,
             Project::Watch(asked) => watch::run(&asked).await,
             Project::List(asked) => list(&asked).await,
+            Project::Delete(asked) => delete::run(&asked).await,
         }
     }
 }
@@ -147,7 +163,7 @@ async fn list(asked: &List) -> Result<u8> {
     }
     out::say(&shown);
     out::say(&match settings {
-        true => "shared gateway settings: there",
+        true => "shared gateway settings: yes (gateway.toml)",
         false => "shared gateway settings: none",
     });
     Ok(0)

@@ -141,8 +141,14 @@ fn troubles(seen: &[Seen]) -> Vec<String> {
             }
         }
     }
+    let reached = seen.iter().any(|node| node.told.is_ok());
     let active = seen.iter().filter(|node| node.is_active()).count();
     match active {
+        0 if !reached => troubles.push(
+            "no node can be reached: is one started (`tandem-node run --config FILE`), and is this \
+             its address?"
+                .to_owned(),
+        ),
         0 => troubles.push("no node is active: `tandem-node events` tells why".to_owned()),
         1 => {}
         _ => troubles.push(
@@ -163,7 +169,10 @@ impl Told {
         let connected = self.status.peer.as_ref().is_some_and(|peer| peer.connected);
         match self.project_state.as_str() {
             _ if !connected => "the nodes do not hear each other: is the other one started?",
-            "Incompatible" => "compare the configs; `tandem-node pair adopt` takes the master's",
+            "Incompatible" => {
+                "the configs grew apart, `tandem-node events` tells how: run `tandem-node pair \
+                 adopt` at the node whose config is to give way to the other's"
+            }
             _ if self.sync_pending => "a transfer runs: wait for it",
             _ => "`tandem-node events` tells why; `tandem-node resync` begins from the start",
         }
@@ -251,13 +260,18 @@ fn show(seen: &[Seen], troubles: &[String], watch: bool) {
     table::say(&text);
 }
 
+/// What a node calls itself; of one that does not answer, what its peer calls it.
+fn name_of(node: &Seen, seen: &[Seen]) -> String {
+    let itself = node.told.as_ref().ok().map(|told| &told.status.node);
+    let others = seen.iter().filter_map(|other| other.told.as_ref().ok());
+    let named = || others.filter_map(|told| told.status.peer.as_ref()?.node.as_ref()).next();
+    itself.or_else(named).map_or_else(|| "?".to_owned(), ToString::to_string)
+}
+
 type Row = (&'static str, fn(&Told) -> (String, Tone));
 
 fn table_of(seen: &[Seen]) -> Table {
-    let names: Vec<String> = seen
-        .iter()
-        .map(|node| node.told.as_ref().map_or("?".to_owned(), |told| told.status.node.to_string()))
-        .collect();
+    let names: Vec<String> = seen.iter().map(|node| name_of(node, seen)).collect();
     let mut heads = vec!["node"];
     heads.extend(names.iter().map(String::as_str));
     let mut table = table::table(&heads);
@@ -270,6 +284,9 @@ fn table_of(seen: &[Seen]) -> Table {
         Err(why) => cell(format!("no: {why}"), Tone::Bad),
     }));
     table.add_row(reached);
+    if seen.iter().all(|node| node.told.is_err()) {
+        return table;
+    }
     for (name, of) in ROWS {
         let mut row = vec![cell(name, Tone::Dim)];
         row.extend(seen.iter().map(|node| match &node.told {

@@ -59,6 +59,12 @@ pub fn json(value: &serde_json::Value) {
     say(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
+/// How many of something there are, in words: `1 change`, `2 changes`.
+pub fn count(number: impl TryInto<u64>, one: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
 /// Bytes for people.
 pub fn size(bytes: u64) -> String {
     match bytes {

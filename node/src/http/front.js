@@ -9,7 +9,7 @@ const look = async () => {
   try {
     const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(3000) });
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const part of ["main", "header"]) {
+    for (const part of ["main", "header", ".away"]) {
       const old = document.querySelector(part);
       const now = fresh.querySelector(part);
       if (old && now) old.replaceWith(now);

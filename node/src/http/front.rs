@@ -35,7 +35,9 @@ pub(super) fn page(state: &State) -> Reply {
     }
     main.push_str("</section><section class=card><h2>Projects</h2>");
     if projects.is_empty() {
-        main.push_str("<p>None yet. Projects come from the master's projects folder.</p>");
+        main.push_str(
+            "<p>None yet: <code>tandem-node project push FOLDER</code> at the master brings them.</p>",
+        );
     }
     for entry in &projects {
         main.push_str(&project(entry));
@@ -46,26 +48,39 @@ pub(super) fn page(state: &State) -> Reply {
     }
     main.push_str("</ol></section>");
     let title = if status.system.is_empty() { "Tandem gateway" } else { status.system.as_str() };
-    let mut page = frame(title, &main, true);
-    if !status.contact.is_empty() {
-        let contact = format!("<footer>Whom to tell: {}</footer></body>", escape(&status.contact));
-        page = page.replace("</body>", &contact);
-    }
-    reply::html(StatusCode::OK, page)
+    reply::html(StatusCode::OK, frame(title, &main, Some(&status)))
 }
 
-/// A whole page around its main part.
-pub(super) fn frame(title: &str, main: &str, live: bool) -> String {
+/// A whole page around its main part; with a node's status it goes on showing how that node stands.
+pub(super) fn frame(title: &str, main: &str, node: Option<&Status>) -> String {
     let title = escape(title);
-    let script =
-        if live { format!("<script type=module>{SCRIPT}</script>") } else { String::new() };
+    let (mut away, mut foot) = (String::new(), String::new());
+    if let Some(status) = node {
+        away = away_line(status);
+        if !status.contact.is_empty() {
+            foot = format!("<footer>Whom to tell: {}</footer>", escape(&status.contact));
+        }
+        let _ = write!(foot, "<script type=module>{SCRIPT}</script>");
+    }
     format!(
         "<!doctype html><html lang=en><head><meta charset=utf-8>\
          <meta name=viewport content=\"width=device-width,initial-scale=1\">\
          <title>{title}</title><link rel=icon href=\"data:,\"><style>{STYLE}</style></head><body>\
-         <div class=away role=alert>This node does not answer.</div>\
-         <header><h1>{title}</h1><p>Tandem gateway</p></header><main>{main}</main>{script}\
+         {away}<header><h1>{title}</h1><p>Tandem gateway</p></header><main>{main}</main>{foot}\
          </body></html>"
+    )
+}
+
+/// What the page says once its node is away, with the way to the other one.
+fn away_line(status: &Status) -> String {
+    let other = status.addresses.iter().find(|address| address.node != status.node);
+    let other = other.map_or_else(String::new, |other| {
+        let (node, url) = (escape(other.node.as_str()), escape(&other.url));
+        format!(" The other node: <a href=\"{url}\">{node}</a>.")
+    });
+    format!(
+        "<div class=away role=alert>Node {} does not answer: what is shown is old.{other}</div>",
+        escape(status.node.as_str())
     )
 }
 
@@ -85,7 +100,7 @@ fn this_node(status: &Status, stand: &Stand, uptime: u64) -> String {
         ("Version", status.version.clone()),
     ];
     if !status.reason.is_empty() {
-        rows.push(("Because", status.reason.clone()));
+        rows.push(("Reason", status.reason.clone()));
     }
     if let Some(incident) = &status.incident {
         rows.push(("Incident", incident.clone()));

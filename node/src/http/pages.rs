@@ -143,7 +143,7 @@ pub(super) fn not_found(state: &State, reason: &str) -> Reply {
         }
     }
     body.push_str("</section>");
-    reply::html(StatusCode::NOT_FOUND, front::frame("Not here", &body, false))
+    reply::html(StatusCode::NOT_FOUND, front::frame("Not here", &body, None))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ macro_rules! layer {
             $(pub(super) $key: Option<$type>,)*
         }
 
-        const $keys: &[&str] = &[$(stringify!($key)),*];
+        pub(super) const $keys: &[&str] = &[$(stringify!($key)),*];
 
         impl $name {
             /// Takes over what `other` sets.

@@ -91,3 +91,15 @@ fn a_missing_file_is_named() {
     let error = Options::read(&sources).expect_err("there is none");
     assert!(error.to_string().contains("no-such.toml"));
 }
+
+#[test]
+fn the_example_shows_every_option_with_its_default() {
+    let text = include_str!("../../../examples/node.toml");
+    let shown = read(text, &[], &[]).expect("the example is right");
+    let bare = read("node_id = \"a\"\n", &[], &[]).expect("the least");
+    assert_eq!(format!("{shown:?}"), format!("{bare:?}"));
+    for key in super::layer::KEYS.iter().chain(super::layer::SHARED_KEYS) {
+        let named = [format!("\n{key} = "), format!("\n# {key} = "), format!("\n[{key}]")];
+        assert!(named.iter().any(|line| text.contains(line)), "{key} is not shown");
+    }
+}

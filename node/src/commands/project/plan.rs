@@ -1,7 +1,7 @@
 //! What must change on one side so that it holds what the other holds, and what must not be
 //! overwritten because somebody else changed it since it was last seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -92,6 +92,14 @@ pub(super) fn push(local: &Local<'_>, remote: &Remote, state: &State) -> Vec<Ste
     steps
 }
 
+/// The projects that the node has from this folder, which holds them no more.
+pub(super) fn left(folder: &Folder, remote: &Remote, state: &State) -> BTreeSet<String> {
+    let known = remote.items.keys().filter(|key| state.items.contains_key(*key));
+    let projects = known.filter(|key| key.provider == PROJECT);
+    let names = projects.filter_map(|key| key.key.split('/').next());
+    names.filter(|name| !folder.holds(name)).map(str::to_owned).collect()
+}
+
 /// The steps that bring the folder to what the node holds.
 pub(super) fn pull(local: &Local<'_>, remote: &Remote, state: &State) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -174,7 +182,7 @@ mod tests {
 
     use super::super::remote::{Listed, Remote};
     use super::super::state::{Seen, State};
-    use super::{Deed, Local, pull, push, sha256};
+    use super::{Deed, Local, left, pull, push, sha256};
     use crate::projects::{self, Folder};
 
     fn folder(dir: &Path, files: &[(&str, &str)]) -> Folder {
@@ -232,6 +240,8 @@ mod tests {
             ("p/assets/gone", "1", "4"),
             ("p/assets/old", "1", "6"),
         ]);
+        seen.push(("q/project.toml", "", "8"));
+        assert_eq!(left(&folder, &remote(&there), &state(&seen)), ["q".to_owned()].into());
         let steps = push(&Local::of(&folder), &remote(&there), &state(&seen));
         let steps: Vec<_> =
             steps.iter().map(|s| (s.key.key.as_str(), s.deed, s.conflict.is_some())).collect();

@@ -16,7 +16,7 @@ use super::push::common;
 use super::remote::{self, Remote};
 use super::state::State;
 use super::{Error, Result, Transfer};
-use crate::commands::table as out;
+use crate::commands::table::{self as out, count};
 use crate::projects::check::{What, check};
 use crate::projects::{self, Folder, SETTINGS};
 
@@ -34,9 +34,9 @@ pub(super) async fn run(asked: &Transfer) -> Result<u8> {
     }
     if conflicts > 0 && !asked.force && !asked.dry_run {
         return Err(Error::Changed(format!(
-            "{conflicts} of {} changes would overwrite what was done in the folder: push first, or \
-             pull with --force. Nothing was pulled.",
-            steps.len()
+            "{conflicts} of {} would overwrite what was done in the folder: push first, or pull \
+             with --force. Nothing was pulled.",
+            count(steps.len(), "change")
         )));
     }
     if !asked.dry_run {
@@ -53,15 +53,15 @@ pub(super) async fn run(asked: &Transfer) -> Result<u8> {
         common(&Local::of(&folder), &remote, &mut state);
         state.write(dir)?;
     }
-    let count = steps.len();
+    let pulled = steps.len();
     if asked.json {
         let changes = plan::json(&steps);
-        out::json(&json!({ "changes": changes, "pulled": count, "dry_run": asked.dry_run }));
+        out::json(&json!({ "changes": changes, "pulled": pulled, "dry_run": asked.dry_run }));
     } else {
-        out::say(&match (count, asked.dry_run) {
+        out::say(&match (pulled, asked.dry_run) {
             (0, _) => "nothing to pull: the folder holds what the gateway holds".to_owned(),
-            (_, true) => format!("would pull {count} changes"),
-            (_, false) => format!("pulled {count} changes"),
+            (_, true) => format!("would pull {}", count(pulled, "change")),
+            (_, false) => format!("pulled {}", count(pulled, "change")),
         });
     }
     Ok(0)

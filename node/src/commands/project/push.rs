@@ -4,7 +4,7 @@
 //! project's own file after its pages, deletions last, so that every step in between works; a push
 //! that was cut goes on with what is missing when it is run again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use tandem_protocol::item::ItemKey;
@@ -13,7 +13,7 @@ use super::plan::{self, Deed, Local, Step};
 use super::remote::{self, Remote};
 use super::state::{Seen, State};
 use super::{Client, Error, Result, Transfer};
-use crate::commands::table as out;
+use crate::commands::table::{self as out, count};
 use crate::projects::{self, PUSH_MAX_BYTES, SETTINGS};
 
 /// Changes of one part: far below what the node takes at once.
@@ -40,15 +40,28 @@ pub(super) struct Pushed {
     pub(super) count: usize,
     /// On how many nodes it is; `None`: nothing was to be done.
     pub(super) copies: Option<u8>,
+    /// Projects that came from this folder, which holds them no more.
+    pub(super) left: BTreeSet<String>,
 }
 
 impl Pushed {
     pub(super) fn text(&self, dry_run: bool) -> String {
+        let mut text = self.done(dry_run);
+        for project in &self.left {
+            text += &format!(
+                "\nproject {project} stays on the gateway, though this folder holds it no more: \
+                 `tandem-node project delete {project}` removes it"
+            );
+        }
+        text
+    }
+
+    fn done(&self, dry_run: bool) -> String {
         match (self.steps.len(), self.copies) {
             (0, _) => "nothing to push: the gateway holds what the folder holds".to_owned(),
-            (count, _) if dry_run => format!("would push {count} changes"),
-            (_, Some(2..)) => format!("pushed {} changes; they are on both nodes", self.count),
-            (_, _) => format!("pushed {} changes; they are on this node only", self.count),
+            (steps, _) if dry_run => format!("would push {}", count(steps, "change")),
+            (_, Some(2..)) => format!("pushed {}: on both nodes", count(self.count, "change")),
+            (_, _) => format!("pushed {}: on this node only", count(self.count, "change")),
         }
     }
 }
@@ -66,7 +79,8 @@ pub(super) async fn push(asked: &Transfer, client: &mut Client) -> Result<Pushed
     let mut state = State::read(&asked.folder)?;
     let local = Local::of(&folder);
     let steps = plan::push(&local, &remote, &state);
-    let mut pushed = Pushed { steps, count: 0, copies: None };
+    let left = plan::left(&folder, &remote, &state);
+    let mut pushed = Pushed { steps, count: 0, copies: None, left };
     if !asked.json && !pushed.steps.is_empty() {
         out::say(&plan::shown(&pushed.steps));
     }
@@ -76,9 +90,9 @@ pub(super) async fn push(asked: &Transfer, client: &mut Client) -> Result<Pushed
     let conflicts = pushed.steps.iter().filter(|step| step.conflict.is_some()).count();
     if conflicts > 0 && !asked.force {
         return Err(Error::Changed(format!(
-            "{conflicts} of {} changes would overwrite what somebody else did: pull first, or push \
-             with --force. Nothing was pushed.",
-            pushed.steps.len()
+            "{conflicts} of {} would overwrite what somebody else did: pull first, or push with \
+             --force. Nothing was pushed.",
+            count(pushed.steps.len(), "change")
         )));
     }
     for part in parts(&pushed.steps) {
