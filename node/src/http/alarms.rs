@@ -37,10 +37,6 @@ struct Shelve {
     note: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Unshelve {}
-
 /// What can be done to an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deed {
@@ -98,7 +94,8 @@ pub(super) async fn operate(
             Operation::Shelve { alarm, seconds, who, note }
         }
         Deed::Unshelve => {
-            let Unshelve {} = router::json(state, request).await?;
+            // There is nothing to say: no body is needed.
+            router::body(state, request).await?;
             Operation::Unshelve { alarm }
         }
     };
