@@ -18,6 +18,8 @@ use crate::settings::{RecoveryMode, SharedSettings};
 use crate::time::{Instant, UnixMs};
 use crate::wire::peer::{Message, Refusal};
 
+#[path = "tests/goodbye.rs"]
+mod goodbye;
 #[path = "tests/merge.rs"]
 mod merge;
 #[path = "tests/switchover.rs"]
@@ -46,6 +48,8 @@ struct Pair {
     cut: bool,
     /// A node that is stopped: what comes for it waits in its sockets.
     stalled: Option<usize>,
+    /// A node whose disk fails.
+    broken: Option<usize>,
     waiting: Vec<Input>,
     /// Whether two writers may stand: cut, or healed for less than a redial.
     healing: bool,
@@ -81,6 +85,7 @@ impl Pair {
             links: 0,
             cut: false,
             stalled: None,
+            broken: None,
             waiting: Vec::new(),
             healing: false,
         };
@@ -131,7 +136,8 @@ impl Pair {
                     self.later(MS, 1 - index, Input::LinkMessage { link, message });
                 }
                 Output::Store { ticket, .. } => {
-                    self.later(MS, index, Input::Stored { ticket, ok: true });
+                    let ok = self.broken != Some(index);
+                    self.later(MS, index, Input::Stored { ticket, ok });
                 }
                 Output::Dial if self.cut || !peer_up => {
                     self.later(MS, index, Input::DialFailed);
