@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::harness::{Error, Result};
+use crate::harness::{Error, Host, Result};
 
 /// Bytes read at once: small, so that a throttled way holds little.
 const PIECE: usize = 4 * 1024;
@@ -81,7 +81,7 @@ impl Relay {
 
     async fn unled() -> Result<Unled> {
         let bound = TcpListener::bind("127.0.0.1:0").await;
-        Ok(Unled { listener: bound.map_err(Error::io("bind a relay"))?, source: None })
+        Ok(Unled { listener: bound.map_err(Error::io("bind a relay"))?, from: From::Here })
     }
 
     /// A relay at this address, whose connections to its target come from `source`.
@@ -91,7 +91,22 @@ impl Relay {
     pub async fn at(address: SocketAddr, source: IpAddr) -> Result<Unled> {
         let bound = TcpListener::bind(address).await;
         let listener = bound.map_err(Error::io(format!("bind a relay at {address}")))?;
-        Ok(Unled { listener, source: Some(source) })
+        Ok(Unled { listener, from: From::Address(source) })
+    }
+
+    /// A relay at this address of one host, whose connections to its target come from another.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub fn on(host: &Host, address: SocketAddr, from: &Host) -> Result<Unled> {
+        let bound = host.within(|| {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        let listener = bound.and_then(TcpListener::from_std);
+        let what = format!("bind a relay at {address} of {}", host.name());
+        Ok(Unled { listener: listener.map_err(Error::io(what))?, from: From::Host(from.clone()) })
     }
 
     /// A relay whose target is told later, since the target must know the relay's address first.
@@ -166,7 +181,15 @@ impl Drop for Relay {
 #[derive(Debug)]
 pub struct Unled {
     listener: TcpListener,
-    source: Option<IpAddr>,
+    from: From,
+}
+
+/// Where a relay's connections to its target come from.
+#[derive(Debug, Clone)]
+enum From {
+    Here,
+    Address(IpAddr),
+    Host(Host),
 }
 
 impl Unled {
@@ -188,7 +211,7 @@ impl Unled {
         let (state, seen) = watch::channel(State::default());
         let wire = Wire {
             target: target.to_owned(),
-            source: self.source,
+            from: self.from,
             state: seen,
             paces: [Pace::new(), Pace::new()],
         };
@@ -208,7 +231,7 @@ fn way(state: &mut State, to: To) -> &mut Way {
 #[derive(Debug, Clone)]
 struct Wire {
     target: String,
-    source: Option<IpAddr>,
+    from: From,
     state: watch::Receiver<State>,
     /// To the listener, to the dialer.
     paces: [Pace; 2],
@@ -241,11 +264,20 @@ async fn accept(listener: TcpListener, wire: Wire) {
 }
 
 async fn connect(wire: &Wire) -> std::io::Result<TcpStream> {
-    let Some(source) = wire.source else { return TcpStream::connect(&wire.target).await };
-    let target = wire.target.parse().map_err(std::io::Error::other)?;
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::new(source, 0))?;
-    socket.connect(target).await
+    match &wire.from {
+        From::Here => TcpStream::connect(&wire.target).await,
+        From::Address(source) => {
+            let target = wire.target.parse().map_err(std::io::Error::other)?;
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::new(*source, 0))?;
+            socket.connect(target).await
+        }
+        From::Host(host) => {
+            let target = wire.target.parse().map_err(std::io::Error::other)?;
+            let socket = host.within(TcpSocket::new_v4)?;
+            socket.connect(target).await
+        }
+    }
 }
 
 async fn carry(dialer: TcpStream, wire: Wire) {

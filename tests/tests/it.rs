@@ -12,6 +12,8 @@ mod data;
 mod disks;
 #[path = "it/levels.rs"]
 mod levels;
+#[path = "it/looks.rs"]
+mod looks;
 #[path = "it/modules.rs"]
 mod modules;
 #[path = "it/network.rs"]

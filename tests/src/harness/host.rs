@@ -6,10 +6,13 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::log::Log;
 use super::process::Process;
@@ -110,6 +113,26 @@ impl Host {
     /// One failed.
     pub fn ip(&self, lines: &str) -> Result {
         self.run("ip", &["-batch", "-"], lines)
+    }
+
+    /// Does something, such as opening a socket, in this host's network: what was opened there
+    /// stays there, whoever uses it.
+    ///
+    /// # Errors
+    /// What was done failed, or the host has ended.
+    pub fn within<T: Send>(
+        &self,
+        work: impl FnOnce() -> std::io::Result<T> + Send,
+    ) -> std::io::Result<T> {
+        let network = std::fs::File::open(format!("/proc/{}/ns/net", self.pid()))?;
+        // A thread of its own, which ends there.
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+                work()
+            });
+            thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the work panicked")))
+        })
     }
 
     /// Puts a small disk ([`DISK_MB`]) of its own at a folder, seen by this host only.

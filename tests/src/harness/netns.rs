@@ -196,7 +196,43 @@ impl Lan {
         self.lead(from, to, &self.wall.hardware)
     }
 
-    /// Ends all cuts and resets.
+    /// A firewall between two hosts that heeds one port of `to` only: what `from` sends there is
+    /// swallowed or, with `resets`, answered with a reset. All else passes.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn filter_to(&self, from: &str, to: &str, port: u16, resets: bool) -> Result<Filter> {
+        let to = self.member(to)?.address;
+        self.filter(from, to, &format!("dport {port}"), resets)
+    }
+
+    /// The same for what `from` sends out of a port of its own.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn filter_from(&self, from: &str, port: u16, to: &str, resets: bool) -> Result<Filter> {
+        let to = self.member(to)?.address;
+        self.filter(from, to, &format!("sport {port}"), resets)
+    }
+
+    fn filter(&self, from: &str, to: Ipv4Addr, port: &str, resets: bool) -> Result<Filter> {
+        let host = self.member(from)?.host.clone();
+        // By another next hop than all else: the wall, or a neighbour that is not there.
+        let nobody = Ipv4Addr::from(u32::from(self.wall.address) + 1);
+        let (table, via, hardware) = match resets {
+            true => (7, self.wall.address, self.wall.hardware.as_str()),
+            false => (8, nobody, NOWHERE),
+        };
+        host.ip(&format!(
+            "neigh replace {via} lladdr {hardware} dev {PORT} nud permanent\n\
+             route replace {to}/32 via {via} dev {PORT} onlink table {table}\n"
+        ))?;
+        let rule = format!("pref 5 to {to} ipproto tcp {port} lookup {table}");
+        host.ip(&format!("rule add {rule}\n"))?;
+        Ok(Filter { host, rule })
+    }
+
+    /// Ends all cuts and resets; filters stay.
     ///
     /// # Errors
     /// The system refused.
@@ -254,6 +290,24 @@ impl Lan {
     }
 }
 
+/// A firewall's rule for one port; it stands until it is lifted.
+#[derive(Debug)]
+#[must_use]
+pub struct Filter {
+    host: Host,
+    rule: String,
+}
+
+impl Filter {
+    /// All passes again.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn lift(self) -> Result {
+        self.host.ip(&format!("rule del {}\n", self.rule))
+    }
+}
+
 impl Member {
     /// Puts its interface into the switch.
     fn join(&self, switch: &Host, n: u32) -> Result {
@@ -289,8 +343,12 @@ mod tests {
     /// What a connect from one host to another's closed port shows: refused in a moment by its
     /// kernel (or the wall's), or silence.
     fn knocks(lan: &Lan, from: &str, to: &str) -> Result<bool> {
+        knocks_at(lan, from, to, 9)
+    }
+
+    fn knocks_at(lan: &Lan, from: &str, to: &str, port: u16) -> Result<bool> {
         let entry = lan.host(from)?.entry();
-        let target = format!("exec 3<>/dev/tcp/{}/9", lan.address(to)?);
+        let target = format!("exec 3<>/dev/tcp/{}/{port}", lan.address(to)?);
         let mut command = Command::new(&entry[0]);
         command.args(&entry[1..]).args(["timeout", "0.3", "bash", "-c", &target]);
         // `timeout` ends with 124; a refused connect ends bash with 1.
@@ -326,5 +384,23 @@ mod tests {
         lan.replug("b")?;
         assert!(knocks(&lan, "b", "a")?);
         Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_filter_heeds_one_port_and_one_way() -> Result {
+        let lan = Lan::of(&["a", "b"]).await?;
+        let swallows = lan.filter_to("a", "b", 9, false)?;
+        assert!(!knocks_at(&lan, "a", "b", 9)? && knocks_at(&lan, "a", "b", 10)?);
+        assert!(knocks_at(&lan, "b", "a", 9)?);
+        swallows.lift()?;
+        assert!(knocks_at(&lan, "a", "b", 9)?);
+        let swallows = lan.filter_from("b", 9, "a", false)?;
+        assert!(!knocks_at(&lan, "a", "b", 9)? && knocks_at(&lan, "a", "b", 10)?);
+        swallows.lift()?;
+        lan.unplug("b")?;
+        let resets = lan.filter_to("a", "b", 9, true)?;
+        assert!(knocks_at(&lan, "a", "b", 9)?, "nobody but the wall can have refused");
+        assert!(!knocks_at(&lan, "a", "b", 10)?);
+        resets.lift()
     }
 }

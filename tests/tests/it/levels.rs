@@ -84,6 +84,34 @@ async fn quick_restart() -> Result {
     pair.ends(LOST).await
 }
 
+/// The backup's looks are held until the master's port is bound again: no look finds it gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quick_restart_before_the_look() -> Result {
+    // A span that a start on a busy machine fits into.
+    let named = Pair::named("quick_restart_before_the_look").shared("ping_max_missed = 30");
+    let pair = named.build()?;
+    let border = Border::between(&pair).await?;
+    pair.master().start().await?;
+    pair.backup().start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    for round in 1..=2 {
+        let mut operator = Operator::at(pair.master().base()).await?;
+        let answered = operator.writes(SETPOINT, f64::from(round)).await?;
+        assert_eq!(answered, (Outcome::Applied, 2));
+        border.cut();
+        pair.master().kill().await?;
+        pair.master().start().await?;
+        border.heal();
+        assert_eq!(pair.settles().await?.id(), "a", "positions are equal: the master");
+        let kept = value_of(pair.master().base(), SETPOINT).await?;
+        assert!((kept - f64::from(round)).abs() < 0.01, "{kept} after round {round}");
+        let moved = pair.backup().newest_event("level").await?;
+        let was_active = |event: &serde_json::Value| event["detail"]["to"] == "Active";
+        assert!(!moved.is_some_and(|event| was_active(&event)), "the backup never was");
+    }
+    pair.ends(LOST).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cold_start_any_order() -> Result {
     let pair = Pair::named("cold_start_any_order").start().await?;

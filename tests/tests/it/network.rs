@@ -198,16 +198,20 @@ async fn listener_restart() -> Result {
     let process = pair.master().process()?;
     process.terminate()?;
     let mut asked = 0;
-    let refused = loop {
-        match tokio::net::TcpStream::connect(&host).await {
-            Ok(_) => asked += 1,
-            Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => break e,
-            // Accepted by a process that was ending.
-            Err(_) => {}
+    let closes = async {
+        loop {
+            match tokio::net::TcpStream::connect(&host).await {
+                Ok(_) => asked += 1,
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => return,
+                // Accepted by a process that was ending.
+                Err(_) => {}
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
     };
-    assert!(asked > 0, "{refused}");
+    let closed = tokio::time::timeout(STAYS_MAX, closes).await;
+    assert!(closed.is_ok(), "the port is open {STAYS_MAX:?} after the stop");
+    assert!(asked > 0, "it was bound after the stop");
     let start = Instant::now();
     process.ends(STAYS_MAX).await?;
     let took = start.elapsed();
