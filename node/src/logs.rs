@@ -1,4 +1,5 @@
-//! The newest log lines, held in memory for the status page, with a level for each provider.
+//! The newest log lines, held in memory for people who look over HTTP, with a level for each
+//! provider.
 //!
 //! ```text
 //! tracing event -> INFO or above: held

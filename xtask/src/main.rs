@@ -48,8 +48,9 @@ enum Command {
     /// Builds the daemons and the browser bundle (into target/release and target/web)
     Build,
     /// Runs the pair and its clients in virtual time
+    #[command(disable_help_flag = true)]
     Sim {
-        /// Passed on; `cargo xtask sim --help` lists them
+        /// See `cargo xtask sim --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },

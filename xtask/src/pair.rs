@@ -30,7 +30,8 @@ pub(crate) fn prepare() -> Outcome<Place> {
     for port in PORTS {
         if let Err(e) = std::net::TcpListener::bind(("127.0.0.1", port)) {
             return Err(Failure::Verdict(format!(
-                "port {port} of 127.0.0.1 is needed and cannot be had ({e})"
+                "port {port} of 127.0.0.1 is needed and cannot be had ({e}): end what listens there, \
+                 perhaps a pair of your own"
             )));
         }
     }

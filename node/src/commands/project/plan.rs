@@ -296,4 +296,22 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn what_was_seen_of_another_gateway_deletes_nothing_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = folder(dir.path(), &[("p/assets/logo", "1")]);
+        let mut seen = BOTH.to_vec();
+        seen.push(("p/assets/logo", "1", "3"));
+        let new = [("p/pages/a.html", "a", "70")];
+        for there in [remote(&[]), remote(&new)] {
+            let state = state(&seen).about(&there);
+            let local = Local::of(&folder);
+            assert_eq!(pull(&local, &there, &state), [], "the folder keeps its files");
+            let pushed = push(&local, &there, &state);
+            assert!(pushed.iter().all(|s| s.deed == Deed::Add && s.conflict.is_none()));
+            assert_eq!(pushed.len() + there.items.len(), 3);
+        }
+        assert_eq!(state(&seen).about(&remote(&BOTH)), state(&seen));
+    }
 }

@@ -24,7 +24,7 @@ pub(super) async fn run(asked: &Transfer) -> Result<u8> {
     let dir = &asked.folder;
     let mut client = asked.target.client()?;
     let remote = Remote::read(&mut client).await?;
-    let mut state = State::read(dir)?;
+    let mut state = State::read(dir)?.about(&remote);
     let folder = read(dir)?;
     let local = Local::of(&folder);
     let steps = plan::pull(&local, &remote, &state);

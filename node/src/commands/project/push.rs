@@ -76,7 +76,7 @@ pub(super) async fn push(asked: &Transfer, client: &mut Client) -> Result<Pushed
         remote::must_be_master(client).await?;
     }
     let remote = Remote::read(client).await?;
-    let mut state = State::read(&asked.folder)?;
+    let mut state = State::read(&asked.folder)?.about(&remote);
     let local = Local::of(&folder);
     let steps = plan::push(&local, &remote, &state);
     let left = plan::left(&folder, &remote, &state);

@@ -1,8 +1,8 @@
 //! What a folder last saw of the node: `.tandem.json`.
 //!
 //! For each item its ETag at the node and the SHA-256 of the bytes that folder and node then had in
-//! common. A folder without it has seen nothing. ETags name their lineage, so that another gateway's
-//! state never fits by chance.
+//! common. A folder without it has seen nothing. ETags name the run that made them, so that those of
+//! another gateway never fit by chance.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tandem_protocol::item::ItemKey;
 
+use super::remote::{Listed, Remote};
 use super::{Error, Result};
 
 const FILE: &str = ".tandem.json";
@@ -53,6 +54,16 @@ impl State {
             Some((ItemKey::new(provider, key), seen))
         });
         Ok(State { items: items.collect() })
+    }
+
+    /// What of it is about the gateway that holds `remote`: nothing, where not one item is as it was
+    /// seen. Such a gateway is another one or began anew: it never had what it lacks, so that
+    /// nothing was deleted there, and a pull must not empty the folder.
+    pub(super) fn about(self, remote: &Remote) -> State {
+        let as_seen = |(key, there): (&ItemKey, &Listed)| {
+            self.items.get(key).is_some_and(|seen| seen.etag == there.etag)
+        };
+        if remote.items.iter().any(as_seen) { self } else { State::default() }
     }
 
     /// Writes a folder's state; a crash leaves the old one or the new one.

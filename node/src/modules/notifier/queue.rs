@@ -261,7 +261,13 @@ impl Queue {
             return;
         };
         let pause = pause(entry.tries);
-        tracing::debug!(id = entry.notice.id, reason, ?pause, "a notification waits");
+        if entry.tries == 0 {
+            // The first time a person may want to know: a mistake in the URL looks like this.
+            let pipeline = entry.notice.pipeline.as_str();
+            tracing::info!(pipeline, reason, "a notification is not taken: it is tried again");
+        } else {
+            tracing::debug!(id = entry.notice.id, reason, ?pause, "a notification waits");
+        }
         entry.tries = entry.tries.saturating_add(1);
         entry.next = now + pause;
     }
