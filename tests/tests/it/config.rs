@@ -199,6 +199,17 @@ async fn a_folder_is_pushed_pulled_and_never_overwrites_unseen_work() -> Result 
         (&listed["items"][0]["project"], &listed["items"][0]["pages"]),
         (&json!("plant"), &json!(2))
     );
+
+    // A project leaves by its own command only; a folder that lost it says so.
+    assert_eq!(run(b, &["project", "delete", "plant"]).await?.code, Some(1), "not the backup");
+    assert_eq!(run(a, &["project", "delete", "plan"]).await?.code, Some(65), "there is none");
+    std::fs::remove_dir_all(Path::new(&two).join("plant")).expect("it was there");
+    let left = run(a, &["project", "push", &two]).await?;
+    assert!(left.code == Some(0) && left.out.contains("project delete plant"), "{left:?}");
+    assert_eq!(b.get("/p/plant/assets/style.css").await?.text(), "c{}");
+    let gone = run(a, &["project", "delete", "plant"]).await?;
+    assert!(gone.code == Some(0) && gone.out.contains("both nodes"), "{gone:?}");
+    assert_eq!(b.get("/p/plant/assets/style.css").await?.status, 404);
     pair.ends(&[]).await
 }
 
