@@ -17,7 +17,7 @@ use super::stand::must_be_active;
 use super::{router, tags};
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object such as {\"raise\": 3}")]
 struct Ack {
     /// The raise that was seen; a later one stays unacked.
     raise: u64,
@@ -28,7 +28,7 @@ struct Ack {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object such as {\"seconds\": 3600}")]
 struct Shelve {
     seconds: u64,
     #[serde(default)]

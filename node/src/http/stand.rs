@@ -5,6 +5,7 @@
 
 use http::HeaderMap;
 use tandem_protocol::node::Level;
+use tandem_protocol::status::Status;
 use tandem_protocol::term::Term;
 use tandem_protocol::wire::session::HEADER_TERM;
 
@@ -60,12 +61,21 @@ pub(super) fn must_be_active(state: &State, headers: &HeaderMap) -> Result<(), F
 /// Nothing was done: ask the active node.
 pub(super) fn standby(state: &State) -> Failure {
     let stand = Stand::now(state);
-    let node = &state.rooms.driver.status().node;
+    let status = state.rooms.driver.status();
+    let node = &status.node;
     let counter = stand.term.as_ref().map_or(0, |t| t.counter);
     let reason = match (stand.level, stand.fenced) {
         (_, true) => format!("node {node} does not act: its permit has run out"),
         (Level::Active, false) => format!("node {node} is active with the lower term {counter}"),
-        (level, false) => format!("node {node} is not active ({level})"),
+        (level, false) => format!("node {node} is not active ({level}){}", instead(&status)),
     };
     Failure::standby(counter, reason)
+}
+
+/// Which node to ask instead, as far as it is known.
+fn instead(status: &Status) -> String {
+    let active = status.peer.as_ref().filter(|peer| peer.connected && peer.level == Level::Active);
+    let node = active.and_then(|peer| peer.node.as_ref());
+    let address = node.and_then(|node| status.addresses.iter().find(|a| a.node == *node));
+    address.map_or_else(String::new, |a| format!(": ask node {} at {}", a.node, a.url))
 }

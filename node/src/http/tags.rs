@@ -42,7 +42,7 @@ struct Shown<'a> {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object such as {\"value\": 9.5}")]
 struct Write {
     value: TagValue,
 }

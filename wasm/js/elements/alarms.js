@@ -125,8 +125,12 @@ export class TandemAlarms extends TandemElement {
     row.toggleAttribute("data-acked", alarm.acked);
     const age = span(Math.max(0, Math.floor((Date.now() - alarm.since) / 1000)) * 1000, true);
     const how = alarm.raised ? "Active" : "Normal for";
-    const who = alarm.acked ? ", acknowledged" : "";
-    const about = `${how} ${age}, since ${clockTime(alarm.since)}${who}`;
+    const who = alarm.acked ? `, acknowledged${by(alarm.acked_by)}` : "";
+    const { shelved } = alarm;
+    const aside = shelved && shelved.until > Date.now()
+      ? `, shelved until ${clockTime(shelved.until)}${by(shelved.by)}`
+      : "";
+    const about = `${how} ${age}, since ${clockTime(alarm.since)}${who}${aside}`;
     setText(row.querySelector("[part=about]"), mine?.words ? `${about}; ${mine.words}` : about);
     const button = row.querySelector("button");
     button.hidden = alarm.acked;
@@ -134,6 +138,10 @@ export class TandemAlarms extends TandemElement {
     setText(button, mine?.id ? "…" : "Ack");
     button.ariaLabel = `Acknowledge ${alarm.text || alarm.name}`;
   }
+}
+
+function by(person) {
+  return person ? ` by ${person}` : "";
 }
 
 function setText(node, text) {
