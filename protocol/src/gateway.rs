@@ -13,8 +13,8 @@
 //!
 //! Inside, one file a matter: `greeting` brings a link up to its verdict, `level` moves the level
 //! and keeps the permit, `switchover` moves it on purpose, `watch` judges whether the peer lives,
-//! `data` moves items, `merge` makes two histories one, `answers` holds requests until they may be
-//! answered, `disk` knows what is durable. What is due first is handled first: a timeout that is
+//! `data` moves items, `merge` makes two histories one, `requests` runs what clients ask, `answers` holds
+//! it until it may be answered, `disk` knows what is durable. What is due first is handled first: a timeout that is
 //! older than an input goes before it.
 //!
 //! What depends on the disk comes out at `Input::Stored` of its ticket; nothing else waits.
@@ -42,6 +42,7 @@ mod proof;
 mod random;
 mod reason;
 mod receiving;
+mod requests;
 mod reserve;
 mod sending;
 mod stand;

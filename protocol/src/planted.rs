@@ -44,10 +44,18 @@ pub enum RuleFault {
     InSyncEarly,
     /// The status says Good as soon as there is a link.
     GoodEarly,
+    /// A standby that was stalled believes what it was told before: that it is in sync.
+    OldTellingTrusted,
+    /// The active node answers alone before its standby knows that it is out of sync.
+    AloneUnconfirmed,
+    /// Config of another lineage is overwritten without a person's word.
+    LineageOverwritten,
     /// A full transfer replaces what it lacks without an archive.
     InstallUnarchived,
     /// An id that ran is run again when it is resent.
     ResentRunsAgain,
+    /// An id below one that ran is run.
+    LowerIdRuns,
     /// An operation runs after its deadline.
     DeadlineIgnored,
     /// An alarm that clears forgets that it was acked.
@@ -62,6 +70,10 @@ pub enum RuleFault {
     HoldIgnored,
     /// The level goes back to the master although a person chose the backup.
     ChoiceIgnored,
+    /// A node that yields leaves its rooms their permit while it tells what it did alone.
+    YieldUnstopped,
+    /// A merge takes in what was answered to nobody.
+    UnansweredMerged,
     /// A merge drops what the other node answered alone.
     MergeDropped,
     /// A merge drops what the other node changed at alarms.
@@ -70,7 +82,7 @@ pub enum RuleFault {
 
 impl RuleFault {
     /// All of them.
-    pub const ALL: [RuleFault; 28] = [
+    pub const ALL: [RuleFault; 34] = [
         RuleFault::TermUnsynced,
         RuleFault::TakingUnsaid,
         RuleFault::CounterReused,
@@ -88,8 +100,12 @@ impl RuleFault {
         RuleFault::UpdateDropped,
         RuleFault::InSyncEarly,
         RuleFault::GoodEarly,
+        RuleFault::OldTellingTrusted,
+        RuleFault::AloneUnconfirmed,
+        RuleFault::LineageOverwritten,
         RuleFault::InstallUnarchived,
         RuleFault::ResentRunsAgain,
+        RuleFault::LowerIdRuns,
         RuleFault::DeadlineIgnored,
         RuleFault::AckUndone,
         RuleFault::FailedSyncIgnored,
@@ -97,6 +113,8 @@ impl RuleFault {
         RuleFault::TimerAbort,
         RuleFault::HoldIgnored,
         RuleFault::ChoiceIgnored,
+        RuleFault::YieldUnstopped,
+        RuleFault::UnansweredMerged,
         RuleFault::MergeDropped,
         RuleFault::MergeAckDropped,
     ];

@@ -1,4 +1,4 @@
-//! Requests, and when they may be answered and shown.
+//! What waits for a disk or a receipt, and when it may be answered and shown.
 //!
 //! ```text
 //! request -> execute -> update --> store here ----+--> answer, then show to everyone
@@ -11,21 +11,15 @@
 use std::collections::VecDeque;
 
 use crate::gateway::Gateway;
-use crate::gateway::disk::After;
-use crate::gateway::input::{Expected, Items, Ledger, Request, RequestTicket};
-use crate::gateway::level::LevelState;
-use crate::gateway::output::{Answer, Output, StoreWrite};
-use crate::gateway::person::Asker;
-use crate::item::{Change, Kind, Update};
+use crate::gateway::input::{Items, Ledger, Request, RequestTicket};
+use crate::gateway::output::{Answer, Output};
+use crate::item::{Kind, Update};
 use crate::limits::REQUESTS_WAITING_MAX;
 use crate::node::Role;
 use crate::planted::{self, RuleFault};
 use crate::replication::log::Log;
-use crate::runtime::{self, Executed};
 use crate::session::Outcome;
-use crate::term::ActivationId;
 use crate::time::{Instant, UnixMs};
-use crate::wire::peer::PersonAsk;
 
 /// What waits.
 #[derive(Debug)]
@@ -33,7 +27,7 @@ pub(super) struct Answers {
     config: Waiting,
     kept: Waiting,
     /// Requests that came while the permit had run out.
-    held: VecDeque<(Instant, RequestTicket, Request)>,
+    pub(super) held: VecDeque<(Instant, RequestTicket, Request)>,
     /// When an operator was last answered alone.
     pub(super) alone_at: Option<Instant>,
     pub(super) alone_before_start_ms: Option<u64>,
@@ -45,26 +39,27 @@ pub(super) struct Answers {
 }
 
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     /// Answers in the order of their sequences.
-    answers: VecDeque<Pending>,
+    pub(super) answers: VecDeque<Pending>,
     /// Updates that nobody has been shown.
-    unshown: VecDeque<Update>,
+    pub(super) unshown: VecDeque<Update>,
     /// The items as shown.
     shown: Items,
 }
 
+/// An answer that waits until everything up to its sequence is confirmed.
 #[derive(Debug)]
-struct Pending {
-    sequence: u64,
-    ticket: RequestTicket,
-    outcome: Outcome,
-    by: By,
+pub(super) struct Pending {
+    pub(super) sequence: u64,
+    pub(super) ticket: RequestTicket,
+    pub(super) outcome: Outcome,
+    pub(super) by: By,
 }
 
 /// Who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
+pub(super) enum By {
     /// A room of this node, or a person who changes config.
     Room,
     /// A client that opens a session.
@@ -129,183 +124,26 @@ impl Answers {
         self.kept.answers.is_empty()
     }
 
-    fn of(&mut self, kind: Kind) -> &mut Waiting {
+    pub(super) fn of(&mut self, kind: Kind) -> &mut Waiting {
         match kind {
             Kind::Config => &mut self.config,
             Kind::Kept => &mut self.kept,
         }
     }
 
-    fn full(&self) -> bool {
+    pub(super) fn full(&self) -> bool {
         let waiting = self.config.answers.len() + self.kept.answers.len() + self.held.len();
         waiting >= REQUESTS_WAITING_MAX
     }
 }
 
 impl Gateway {
-    pub(super) fn request(&mut self, ticket: RequestTicket, request: Request, wall: UnixMs) {
-        self.wall = (self.now, wall);
-        if self.answers.full() {
-            self.answer(ticket, Answer::Busy);
-            return;
-        }
-        match request {
-            Request::Failover { seen } => {
-                self.person(Asker::Here(ticket), PersonAsk::Failover, seen);
-            }
-            Request::Resync => self.person(Asker::Here(ticket), PersonAsk::Resync, None),
-            Request::Adopt => self.adopt(Asker::Here(ticket)),
-            Request::Config { changes, expect } => self.request_config(ticket, changes, &expect),
-            request @ (Request::Open { .. }
-            | Request::Operate { .. }
-            | Request::Keyed { .. }
-            | Request::End { .. }
-            | Request::AlarmMoved { .. }
-            | Request::ShelfEnded { .. }
-            | Request::Keep { .. }) => self.request_kept(ticket, request),
-        }
-    }
-
-    fn request_config(&mut self, ticket: RequestTicket, changes: Vec<Change>, expect: &[Expected]) {
-        let receiving = self.link.as_ref().is_some_and(|l| l.config_from_peer);
-        let refusal = if !self.owns_config() || receiving {
-            Some(Answer::NotMaster)
-        } else if matches!(self.level, LevelState::Undecided { .. }) || self.stopping {
-            Some(Answer::Standby)
-        } else if self.disk.failed() {
-            Some(Answer::NotStored)
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            self.answer(ticket, refusal);
-            return;
-        }
-        let seen = |key| self.config.items().get(key).map(|item| item.changed);
-        if let Some(other) = expect.iter().find(|e| seen(&e.key) != e.changed) {
-            let key = other.key.clone();
-            self.answer(ticket, Answer::Changed { key });
-            return;
-        }
-        let lineage = match self.config.position().activation {
-            ActivationId(0) => ActivationId(self.random.name()),
-            lineage => lineage,
-        };
-        self.append(Kind::Config, lineage, changes, ticket, Outcome::Applied, By::Room);
-        self.ledger.config_complete = true;
-        self.config_moved();
-    }
-
-    fn request_kept(&mut self, ticket: RequestTicket, request: Request) {
-        let activation = match &self.level {
-            // A retake changes the term, not the right to act.
-            LevelState::Active(_) => match self.may_act() {
-                Some(activation) => activation,
-                None => {
-                    self.answers.held.push_back((self.now, ticket, request));
-                    return;
-                }
-            },
-            LevelState::Undecided { .. } | LevelState::Standby | LevelState::Taking(_) => {
-                self.answer(ticket, Answer::Standby);
-                return;
-            }
-        };
-        if self.disk.failed() && self.handover.is_giving() {
-            // The other node can store it.
-            self.answers.held.push_back((self.now, ticket, request));
-            return;
-        }
-        let by = match request {
-            Request::Operate { .. } | Request::Keyed { .. } => By::Operator,
-            Request::Open { .. } => By::Opener,
-            Request::End { .. }
-            | Request::AlarmMoved { .. }
-            | Request::ShelfEnded { .. }
-            | Request::Keep { .. }
-            | Request::Config { .. }
-            | Request::Failover { .. }
-            | Request::Resync
-            | Request::Adopt => By::Room,
-        };
-        let wall = self.wall_now();
-        let out_of_date = self.ledger.out_of_date;
-        let (config, kept) = (self.config.items(), self.kept.items());
-        match runtime::execute(&self.definitions, config, kept, &request, wall, out_of_date) {
-            Executed::Changes { .. } if self.disk.failed() => {
-                self.answer(ticket, Answer::NotStored);
-            }
-            Executed::Known { .. } if self.disk.failed() && !self.kept_is_durable() => {
-                // What it rests on may be at the peer alone.
-                self.answer(ticket, Answer::Done { outcome: Outcome::Unknown, copies: 0 });
-            }
-            Executed::Changes { changes, outcome } => {
-                self.append(Kind::Kept, activation, changes, ticket, outcome, by);
-            }
-            Executed::Known { outcome } => {
-                self.mark_known(&request);
-                // It may rest on an update that is not confirmed yet.
-                let sequence = self.kept.position().sequence;
-                let pending = Pending { sequence, ticket, outcome, by: By::Room };
-                self.answers.of(Kind::Kept).answers.push_back(pending);
-            }
-            Executed::Refused(answer) => self.answer(ticket, answer),
-        }
-    }
-
-    fn kept_is_durable(&self) -> bool {
-        self.kept.position().sequence <= self.disk.durable(Kind::Kept).sequence
-    }
-
-    fn append(
-        &mut self,
-        kind: Kind,
-        activation: ActivationId,
-        changes: Vec<Change>,
-        ticket: RequestTicket,
-        outcome: Outcome,
-        by: By,
-    ) {
-        let Some(sequence) = self.append_update(kind, activation, changes) else {
-            self.answer(ticket, Answer::NotStored);
-            return;
-        };
-        let pending = Pending { sequence, ticket, outcome, by };
-        self.answers.of(kind).answers.push_back(pending);
-    }
-
-    /// A kept update that nobody has asked for.
-    pub(super) fn append_own(&mut self, activation: ActivationId, changes: Vec<Change>) {
-        self.append_update(Kind::Kept, activation, changes);
-    }
-
-    fn append_update(
-        &mut self,
-        kind: Kind,
-        activation: ActivationId,
-        changes: Vec<Change>,
-    ) -> Option<u64> {
-        let mut update = self.log(kind).next(activation, changes);
-        update.alone = !self.waits_for_peer(kind);
-        let position = update.position;
-        if !self.log_mut(kind).append(update.clone()) {
-            return None;
-        }
-        if kind == Kind::Kept {
-            self.ages.mark(position.sequence, self.now);
-        }
-        let write = StoreWrite::Update { kind, update: update.clone() };
-        self.disk.write(write, After::Durable(kind, position));
-        self.answers.of(kind).unshown.push_back(update);
-        Some(position.sequence)
-    }
-
-    fn answer(&mut self, ticket: RequestTicket, answer: Answer) {
+    pub(super) fn answer(&mut self, ticket: RequestTicket, answer: Answer) {
         self.out.push_back(Output::Answer { ticket, answer });
     }
 
     /// Whether answers wait for the peer's copy.
-    fn waits_for_peer(&self, kind: Kind) -> bool {
+    pub(super) fn waits_for_peer(&self, kind: Kind) -> bool {
         match kind {
             Kind::Kept => self.peer.standby_in_sync,
             Kind::Config => self.peer.config_follows,
@@ -410,18 +248,6 @@ impl Gateway {
         }
         self.answers.alone_marking = false;
         self.answers.alone_marked = false;
-    }
-
-    /// The permit is back: what was held runs in its order, unless its deadline has passed.
-    pub(super) fn run_held(&mut self) {
-        let held = std::mem::take(&mut self.answers.held);
-        for (since, ticket, mut request) in held {
-            if let Request::Operate { clock, .. } = &mut request {
-                let waited = u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX);
-                clock.0 = clock.0.saturating_add(waited);
-            }
-            self.request_kept(ticket, request);
-        }
     }
 
     /// The disk has failed: nothing that is not durable will be. The peer may have received what

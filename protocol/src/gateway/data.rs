@@ -11,6 +11,7 @@ use crate::gateway::Gateway;
 use crate::gateway::input::LinkId;
 use crate::gateway::output::{EventKind, Output};
 use crate::gateway::switchover::Committed;
+use crate::gateway::sync::Telling;
 use crate::replication::receiver::Misfit;
 use crate::wire::peer::{Message, Refusal};
 
@@ -73,7 +74,9 @@ impl Gateway {
                 self.or_anew(taken);
             }
             Message::ChunkTaken { transfer, index } => self.chunk_taken(transfer, index),
-            Message::InSync { kept, config, n } => self.heard_in_sync(link, kept, config, n),
+            Message::InSync { kept, config, n } => {
+                self.heard_in_sync(Telling { link, kept, config, n });
+            }
             Message::OutOfSync { n, .. } => self.heard_out_of_sync(n),
             Message::SyncConfirmed { in_sync, n, .. } => self.heard_confirmed(in_sync, n),
             Message::Refuse { reason, detail } => {

@@ -126,6 +126,11 @@ impl Gateway {
         if self.peer.believed_alive() {
             self.lost_while_active(Evidence::Silence);
         }
+        if self.disk.failed() {
+            // No term can be stored, and nothing that must last is done: values go on.
+            self.unfence();
+            return;
+        }
         if let LevelState::Active(active) = &mut self.level {
             active.fence = None;
         }

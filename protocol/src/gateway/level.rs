@@ -128,10 +128,8 @@ impl Gateway {
             | TakeReason::PeerDeclined
             | TakeReason::FenceOver
             | TakeReason::HigherCounter => true,
-            TakeReason::JoinWait => {
-                let last = self.ledger.activations.last();
-                last.is_none_or(|a| a.term.node == self.options.node)
-            }
+            // The peer may have been active while this node did not run.
+            TakeReason::JoinWait => self.ledger.activations.is_empty(),
             TakeReason::Lost(_) => self.peer.told_in_sync || !self.peer.was_active,
         }
     }
@@ -178,6 +176,7 @@ impl Gateway {
         let text = format!("{from} -> Active in term {}: {reason}", activation.term);
         self.event(Severity::Info, EventKind::Level, text, detail);
         self.peer.was_active = false;
+        self.peer.told_in_sync = false;
         if self.options.role != Role::Backup && !self.ledger.config_complete {
             self.ledger.config_complete = true;
             self.disk.ledger_changed();
@@ -319,7 +318,11 @@ impl Gateway {
             self.ledger.activations.retain(|a| a.id != id);
         }
         if was_active {
-            if !planted::is(RuleFault::FreezeForgotten) {
+            let forgets = match self.handover.has_given() {
+                true => planted::is(RuleFault::FreezeForgotten),
+                false => planted::is(RuleFault::YieldUnstopped),
+            };
+            if !forgets {
                 self.out.push_back(Output::PermitWithdrawn);
             }
             self.drop_retaking();

@@ -144,7 +144,11 @@ impl Gateway {
         let position = self.kept.position().sequence;
         let apart = position > fork;
         let from_alone = self.ledger.alone_from.unwrap_or(u64::MAX).max(fork.saturating_add(1));
-        let tail = Tail { fork, alone: from_alone };
+        let alone = match planted::is(RuleFault::UnansweredMerged) {
+            true => fork.saturating_add(1),
+            false => from_alone,
+        };
+        let tail = Tail { fork, alone };
         let next = if apart {
             let parts = self.cut_parts(tail);
             Apart::Telling { parts, waits: false }

@@ -190,6 +190,10 @@ impl Gateway {
     /// How this node's data stands to its peer's. Good is never said early: equal positions and
     /// equal sums, and the standby told.
     pub(super) fn sync_state(&self) -> SyncState {
+        if self.fenced() {
+            // What it knows of its peer is older than its stall.
+            return SyncState::Unknown;
+        }
         let Some(link) = self.link.as_ref().filter(|l| l.established()) else {
             return match self.ledger.out_of_date || self.peer.looks.broken() {
                 true => SyncState::OutOfDate,

@@ -85,6 +85,11 @@ impl Handover {
         self.giving.as_ref().is_some_and(|giving| giving.machine.frozen())
     }
 
+    /// Whether this node has given the level and waits for the other's word.
+    pub(super) fn has_given(&self) -> bool {
+        self.given.is_some()
+    }
+
     /// Whether this node is giving the level and has not committed.
     pub(super) fn is_giving(&self) -> bool {
         self.giving.is_some()
@@ -257,6 +262,7 @@ impl Gateway {
         };
         let (prepared, held) = machine.times(self.now);
         let (counter, last) = (machine.counter(), self.kept.position());
+        self.handover.given = Some(Given { link, counter, why });
         self.step_down(&format!("handed over: {}", why.as_text()));
         self.ledger.highest_counter = self.ledger.highest_counter.max(counter);
         let chosen = self.peer.node.clone().filter(|_| why == SwitchReason::Requested);
@@ -265,7 +271,6 @@ impl Gateway {
         // The peer holds all of it and waits for this node's receipts from its first answer on.
         self.peer.told_in_sync = true;
         self.begin_kept_anew(None);
-        self.handover.given = Some(Given { link, counter, why });
         let (prepared_us, held_us) = (micros(prepared), micros(held));
         self.send(link, Message::Commit { counter, last, why, prepared_us, held_us });
         if let Some(asker) = asker {

@@ -23,7 +23,7 @@ use crate::limits::{DURABLE_LAG_MAX, OUT_OF_SYNC_REST};
 use crate::planted::{self, RuleFault};
 use crate::replication::lag::Lag;
 use crate::time::Instant;
-use crate::wire::peer::{Message, Refusal};
+use crate::wire::peer::{Heartbeat, Message, Refusal};
 
 /// How old the standby's positions are.
 #[derive(Debug)]
@@ -76,6 +76,15 @@ impl Lags {
     }
 }
 
+/// Standby side: what an active node says with `InSync`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Telling {
+    pub(super) link: LinkId,
+    pub(super) kept: Position,
+    pub(super) config: Position,
+    pub(super) n: u64,
+}
+
 impl Gateway {
     /// The link over which a standby that lags is to be told so.
     fn lag_judged(&self) -> Option<LinkId> {
@@ -117,6 +126,9 @@ impl Gateway {
         link.leaving = true;
         link.tellings += 1;
         let n = link.tellings;
+        if planted::is(RuleFault::AloneUnconfirmed) {
+            self.peer.standby_in_sync = false;
+        }
         self.send(id, Message::OutOfSync { kept, n });
         let text = format!("the standby falls out of sync: {why}");
         let behind = head.saturating_sub(kept.sequence);
@@ -201,7 +213,37 @@ impl Gateway {
         }
     }
 
-    pub(super) fn heard_in_sync(&mut self, link: LinkId, kept: Position, config: Position, n: u64) {
+    /// This node was stalled: what waits in its sockets is from before.
+    pub(super) fn wake(&mut self) {
+        if !planted::is(RuleFault::OldTellingTrusted) {
+            self.peer.woke = Some(self.now);
+        }
+        self.peer.told_while_waking = None;
+    }
+
+    /// The peer echoes a heartbeat that this node sent after its stall: what follows is fresh.
+    pub(super) fn heard_echo(&mut self, heartbeat: &Heartbeat) {
+        let echoed = heartbeat.echo_us.map(|(sent, _)| sent);
+        let woke = self.peer.woke.map(|at| u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
+        if woke.is_none() || echoed < woke {
+            return;
+        }
+        self.peer.woke = None;
+        let telling = self.peer.told_while_waking.take();
+        let link = self.link.as_ref().map(|l| l.id);
+        if let Some(telling) = telling.filter(|t| Some(t.link) == link) {
+            self.heard_in_sync(telling);
+        }
+    }
+
+    /// All that was answered is here. After a stall that may have been true long ago: it is
+    /// believed, and confirmed, with the first echo.
+    pub(super) fn heard_in_sync(&mut self, telling: Telling) {
+        if self.peer.woke.is_some() {
+            self.peer.told_while_waking = Some(telling);
+            return;
+        }
+        let Telling { link, kept, config, n } = telling;
         let here = self.kept.position();
         if here.sequence < kept.sequence {
             self.break_link(link, Refusal::Unexpected, "in sync at a position that is not here");
@@ -227,6 +269,7 @@ impl Gateway {
     pub(super) fn heard_out_of_sync(&mut self, n: u64) {
         self.hear();
         self.peer.told_in_sync = false;
+        self.peer.told_while_waking = None;
         let kept = self.kept.position();
         let Some(link) = &mut self.link else { return };
         link.told_out = true;

@@ -128,7 +128,10 @@ impl Gateway {
                     self.unfence();
                 }
                 if (new_term || higher) && !planted::is(RuleFault::TermKept) {
-                    self.retake(TakeReason::Verdict(reason));
+                    self.retake(match new_term {
+                        true => TakeReason::Verdict(reason),
+                        false => TakeReason::HigherCounter,
+                    });
                 }
             }
         }
@@ -147,7 +150,8 @@ impl Gateway {
         let role = self.options.role;
         let here = adopt::Side { at: self.config.position(), marks: self.config.marks() };
         let there = adopt::Side { at: peer.config, marks: &peer.config_marks };
-        let strangers = adopt::strangers(here, there);
+        let strangers =
+            adopt::strangers(here, there) && !planted::is(RuleFault::LineageOverwritten);
         let from_backup = match role {
             Role::Master => adopt::from_backup(here.at, there.at),
             Role::Backup | Role::Independent => adopt::from_backup(there.at, here.at),

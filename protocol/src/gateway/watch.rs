@@ -16,6 +16,7 @@ use crate::gateway::level::LevelState;
 use crate::gateway::look::Looks;
 use crate::gateway::output::{EventKind, Output};
 use crate::gateway::reason::{Evidence, TakeReason};
+use crate::gateway::sync::Telling;
 use crate::item::Position;
 use crate::limits::REDIAL_MAX;
 use crate::node::{BootId, NodeId, Role};
@@ -53,6 +54,11 @@ pub(super) struct Peer {
     /// This node was stalled, and what it read since may have waited in the socket: a peer that
     /// lives has dialed again by then.
     no_silence_before: Instant,
+    /// This node was stalled then, and its peer has not echoed a later heartbeat since: what is
+    /// read may have waited in the socket.
+    pub(super) woke: Option<Instant>,
+    /// Standby side: in sync, told by such a message; believed with the echo.
+    pub(super) told_while_waking: Option<Telling>,
     /// Silence has been put off for a greeting that may be the peer's.
     greeted: bool,
     /// When it last gave a sign: a message, or the end of its link.
@@ -209,6 +215,7 @@ impl Gateway {
             if let Some(liveness) = &mut self.peer.liveness {
                 liveness.excuse(self.now);
             }
+            self.wake();
             if self.peer.told_in_sync {
                 self.peer.told_in_sync = false;
                 self.say_out_of_sync();
@@ -258,6 +265,7 @@ impl Gateway {
     /// node that is not, must say hello again.
     pub(super) fn heard_heartbeat(&mut self, heartbeat: Heartbeat) {
         self.measure_clock(&heartbeat);
+        self.heard_echo(&heartbeat);
         if let Some(link) = &mut self.link {
             link.echo = Some((self.now, heartbeat.clock_us));
         }

@@ -38,9 +38,19 @@ pub enum Executed {
     Refused(Answer),
 }
 
+/// What the other node may have run of what a client sends again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// Nothing that is not in the items here.
+    Nothing,
+    /// It does not answer and may be active too: what is too late here may have run there.
+    Possible,
+    /// It was active, and the level was taken without all that it had answered.
+    Likely,
+}
+
 /// Executes a request on the items as they stand, those not yet confirmed included.
 ///
-/// `out_of_date` says that this node took the level without all that its peer had answered.
 /// Requests that are not about kept state are refused as [`Answer::Refused`].
 pub fn execute(
     definitions: &Definitions,
@@ -48,7 +58,7 @@ pub fn execute(
     kept: &Items,
     request: &Request,
     wall: UnixMs,
-    out_of_date: bool,
+    elsewhere: Elsewhere,
 ) -> Executed {
     let step = Step::new(definitions, config, kept, wall);
     match request {
@@ -66,7 +76,7 @@ pub fn execute(
             open(step, session, &record)
         }
         Request::Operate { session, request, clock } => {
-            operate(step, session, request, *clock, out_of_date)
+            operate(step, session, request, *clock, elsewhere)
         }
         Request::Keyed { key, operation } => keyed(step, key, operation),
         Request::End { session } => end(step, session),
@@ -109,7 +119,7 @@ fn operate(
     session: &SessionId,
     request: &crate::session::Request,
     clock: SessionClock,
-    out_of_date: bool,
+    elsewhere: Elsewhere,
 ) -> Executed {
     let Some(mut record) = records::session(step.kept, session) else {
         return Executed::Refused(Answer::NoSession);
@@ -119,14 +129,18 @@ fn operate(
         return Executed::Known { outcome };
     }
     let lower = request.id <= record.floor || request.id <= record.highest;
-    if lower && !again {
+    if lower && !again && !planted::is(RuleFault::LowerIdRuns) {
         // It ran, or another one after it did: running it now could undo a newer write.
         return Executed::Known { outcome: Outcome::Unknown };
     }
-    let outcome = if request.resent && out_of_date {
+    let late = request.deadline < clock && !planted::is(RuleFault::DeadlineIgnored);
+    let outcome = if request.resent && elsewhere == Elsewhere::Likely {
         // The lost peer may have applied it: neither `expired` nor a second run would be true.
         Outcome::Unknown
-    } else if request.deadline < clock && !planted::is(RuleFault::DeadlineIgnored) {
+    } else if late && request.resent && elsewhere == Elsewhere::Possible {
+        // `expired` would say that it surely did not run.
+        Outcome::Unknown
+    } else if late {
         Outcome::Expired
     } else {
         let author = Author::Session { session, id: request.id };

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::events;
 use super::records::{self, Object};
-use super::{Definitions, Executed, execute};
+use super::{Definitions, Elsewhere, Executed, execute};
 use crate::gateway::input::{Items, Request};
 use crate::gateway::output::Answer;
 use crate::item::{Change, Item, ItemKey, Position};
@@ -23,7 +23,7 @@ struct Plant {
     kept: Items,
     wall: UnixMs,
     clock: SessionClock,
-    out_of_date: bool,
+    elsewhere: Elsewhere,
 }
 
 impl Plant {
@@ -56,7 +56,7 @@ impl Plant {
             kept: Items::new(),
             wall: UnixMs(1_000_000),
             clock: SessionClock(5_000),
-            out_of_date: false,
+            elsewhere: Elsewhere::Nothing,
         };
         assert_eq!(plant.definitions.problems.len(), 2, "{:?}", plant.definitions.problems);
         let open = plant.open("plant", "one");
@@ -82,7 +82,7 @@ impl Plant {
             &self.kept,
             request,
             self.wall,
-            self.out_of_date,
+            self.elsewhere,
         );
         if let Executed::Changes { changes, .. } = &executed {
             self.apply(changes);
@@ -222,7 +222,7 @@ fn a_late_write_is_expired_and_stays_so() {
 #[test]
 fn out_of_date_a_resent_id_is_unknown_and_a_new_one_runs() {
     let mut plant = Plant::new();
-    plant.out_of_date = true;
+    plant.elsewhere = Elsewhere::Likely;
     let request = |id, resent, deadline| crate::session::Request {
         id: WriteId(id),
         floor: WriteId(0),
@@ -233,6 +233,24 @@ fn out_of_date_a_resent_id_is_unknown_and_a_new_one_runs() {
     check(&plant.send(request(1, true, 9_000)), "runs: unknown");
     check(&plant.send(request(2, true, 0)), "runs: unknown");
     check(&plant.send(request(3, false, 9_000)), "runs: applied");
+    assert_eq!(plant.value("Count"), TagValue::Int(1));
+}
+
+#[test]
+fn expired_is_said_only_where_it_surely_did_not_run() {
+    let mut plant = Plant::new();
+    plant.elsewhere = Elsewhere::Possible;
+    plant.clock = SessionClock(1_000);
+    let request = |id, resent, deadline| crate::session::Request {
+        id: WriteId(id),
+        floor: WriteId(0),
+        deadline: SessionClock(deadline),
+        resent,
+        operation: write("Count", 1),
+    };
+    check(&plant.send(request(1, true, 9_000)), "runs: applied");
+    check(&plant.send(request(2, true, 0)), "runs: unknown");
+    check(&plant.send(request(3, false, 0)), "runs: expired");
     assert_eq!(plant.value("Count"), TagValue::Int(1));
 }
 

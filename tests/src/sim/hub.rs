@@ -111,6 +111,13 @@ impl Hub {
             .any(|asked| !matches!(asked, Asked::Own | Asked::Config { .. } | Asked::Script))
     }
 
+    /// Whether a client's operation waits here for its answer.
+    pub fn operates(&self, of: &SessionId, operation: WriteId) -> bool {
+        self.asked.values().any(|asked| {
+            matches!(asked, Asked::Operate { session, id } if session == of && *id == operation)
+        })
+    }
+
     /// Names a request.
     pub fn ask(&mut self, asked: Asked) -> RequestTicket {
         self.next += 1;

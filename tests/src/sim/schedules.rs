@@ -1,8 +1,15 @@
 //! Schedules that show a broken rule which seeds meet too seldom: each is green with the rules as
 //! they are, and red with its one rule broken.
 
+use tandem_protocol::gateway::input::Request;
+use tandem_protocol::gateway::output::Answer;
+use tandem_protocol::item::{Change, ItemKey, Kind, Position};
+use tandem_protocol::node::SyncState;
 use tandem_protocol::planted::RuleFault;
+use tandem_protocol::session::{self, Operation, Outcome, SessionClock, WriteId};
+use tandem_protocol::tag::TagValue;
 
+use super::disk::Disk;
 use super::network::{Host, Micros};
 use super::plan::{MS, Plan, SECOND};
 use super::planted::Breach;
@@ -38,6 +45,22 @@ pub const ALL: &[Schedule] = &[
     Schedule { fault: RuleFault::PermitUnrenewedAlone, name: "alone for long", script: alone },
     Schedule { fault: RuleFault::TermKept, name: "both active, healed", script: both_active },
     Schedule { fault: RuleFault::CounterReused, name: "a peer that is gone", script: takes_over },
+    Schedule {
+        fault: RuleFault::OldTellingTrusted,
+        name: "in sync, said to a stalled socket",
+        script: old_telling,
+    },
+    Schedule {
+        fault: RuleFault::LineageOverwritten,
+        name: "an empty master is deployed to apart",
+        script: deployed_apart,
+    },
+    Schedule {
+        fault: RuleFault::UnansweredMerged,
+        name: "a tail that nobody received",
+        script: unanswered,
+    },
+    Schedule { fault: RuleFault::LowerIdRuns, name: "an id from long ago", script: lower_id },
 ];
 
 impl Schedule {
@@ -184,4 +207,111 @@ fn takes_over(world: &mut World) -> Result<(), String> {
     }
     world.bring_up(0);
     Ok(())
+}
+
+/// The standby is stopped while the word that it is in sync is on its way; the active node goes on
+/// alone and dies. Who takes over then must know that it lacks something.
+fn old_telling(world: &mut World) -> Result<(), String> {
+    world.take_down(1, false);
+    pass(world, SECOND)?;
+    world.slow_link(100 * MS, 0, 0);
+    world.bring_up(1);
+    let counts_on_it = |w: &World| {
+        let run = w.nodes[0].run.as_ref();
+        run.and_then(|run| run.gateway.status().peer).is_some_and(|peer| peer.in_sync)
+    };
+    until(world, 10 * SECOND, "node 0 tells it", counts_on_it)?;
+    world.stall(1);
+    pass(world, 2 * SECOND)?;
+    world.take_down(0, true);
+    world.thaw(1);
+    until(world, 5 * SECOND, "node 1 takes over", |w| acts(w, 1))?;
+    let sync = world.nodes[1].run.as_ref().map(|run| run.gateway.status().sync);
+    if sync != Some(SyncState::OutOfDate) {
+        return Err(format!("it lacks what was answered alone and says {sync:?}"));
+    }
+    world.slow_link(0, 0, 0);
+    world.bring_up(0);
+    Ok(())
+}
+
+/// A master with an empty disk gets config of its own while it cannot hear its backup.
+fn deployed_apart(world: &mut World) -> Result<(), String> {
+    let master = world.plan().master;
+    world.deploy(master, "ours", "made before");
+    pass(world, SECOND)?;
+    world.take_down(master, true);
+    until(world, 5 * SECOND, "the backup acts", |w| acts(w, 1 - master))?;
+    pass(world, SECOND)?;
+    world.set_back(master, Disk::default());
+    world.cut(0, 1);
+    world.cut(1, 0);
+    world.bring_up(master);
+    until(world, 10 * SECOND, "the master is alone", |w| acts(w, master))?;
+    world.deploy(master, "other", "made apart");
+    pass(world, SECOND)?;
+    let before = [config(world, 0), config(world, 1)];
+    world.heal(0, 1);
+    world.heal(1, 0);
+    let moved = |w: &World| [config(w, 0), config(w, 1)] != before;
+    never(world, 6 * SECOND, "config was overwritten", moved)?;
+    world.ask_script(master, Request::Adopt);
+    let adopted = |w: &World| config(w, master) == before[1 - master];
+    until(world, 5 * SECOND, "the master adopts", adopted)
+}
+
+fn config(world: &World, host: Host) -> Option<Position> {
+    world.nodes[host].run.as_ref().map(|run| run.memory.kind(Kind::Config).position)
+}
+
+/// The active node dies with a change that waits for its receipt: it was answered to nobody, so it
+/// is not part of what a merge is about.
+fn unanswered(world: &mut World) -> Result<(), String> {
+    let key = ItemKey::new("recipes", "unanswered");
+    world.cut(0, 1);
+    let change = Change { key: key.clone(), body: Some("a recipe".into()) };
+    world.ask_script(0, Request::Keep { changes: vec![change] });
+    pass(world, 100 * MS)?;
+    world.take_down(0, false);
+    world.heal(0, 1);
+    until(world, 5 * SECOND, "node 1 takes over", |w| acts(w, 1))?;
+    pass(world, SECOND)?;
+    world.bring_up(0);
+    settled(world)?;
+    let live = |host: Host| {
+        let run = world.nodes[host].run.as_ref();
+        run.is_some_and(|run| run.memory.kept.items.contains_key(&key))
+    };
+    if live(0) || live(1) {
+        return Err("what nobody was answered is in the live state".to_owned());
+    }
+    let mut archives = world.nodes[0].disk.archives().iter();
+    match archives.any(|archive| archive.items.contains_key(&key)) {
+        true => Ok(()),
+        false => Err("what nobody was answered is not in the archive".to_owned()),
+    }
+}
+
+/// A message with an id whose outcome its client has had comes once more, from a slow way.
+fn lower_id(world: &mut World) -> Result<(), String> {
+    let count = || Operation::Write { tag: "Count/1".to_owned(), value: TagValue::Int(1) };
+    for _ in 0..3 {
+        let id = world.operate(0, count());
+        until(world, 2 * SECOND, "it is answered", |w| w.witness.knows(0, id))?;
+    }
+    let Some(saved) = world.saved(0) else { return Err("no session".to_owned()) };
+    let clock = SessionClock(0);
+    let request = session::Request {
+        id: WriteId(1),
+        floor: WriteId(0),
+        deadline: SessionClock(u64::MAX),
+        resent: true,
+        operation: count(),
+    };
+    world.ask_script(0, Request::Operate { session: saved.session, request, clock });
+    pass(world, SECOND)?;
+    match world.scripted(0).last() {
+        Some(Answer::Done { outcome: Outcome::Unknown, .. }) => Ok(()),
+        other => Err(format!("answered {other:?}")),
+    }
 }

@@ -21,7 +21,6 @@ pub const CASES: &[&str] = &[
     "takeover: a fence that ended alone",
     "takeover: stays after both were active",
     "takeover: verdict of a start",
-    "takeover: the peer came back as another run",
     "takeover: switchover",
     "takeover: other",
     "switchover given up",

@@ -10,7 +10,7 @@ use tandem_protocol::gateway::output::Answer;
 use tandem_protocol::item::{Item, ItemKey, Kind, Position, Update};
 use tandem_protocol::node::Level;
 use tandem_protocol::runtime::definitions::settings_key;
-use tandem_protocol::runtime::{self, Definitions, Executed, records};
+use tandem_protocol::runtime::{self, Definitions, Elsewhere, Executed, records};
 use tandem_protocol::session::Operation;
 use tandem_protocol::settings::HistoryLevel;
 use tandem_protocol::tag::{TagPath, TagValue};
@@ -59,7 +59,7 @@ impl World {
         }
         let definitions = Definitions::read(&self.config);
         let (config, kept) = (&self.config, &self.kept);
-        match runtime::execute(&definitions, config, kept, request, wall, false) {
+        match runtime::execute(&definitions, config, kept, request, wall, Elsewhere::Nothing) {
             Executed::Changes { changes, outcome } => {
                 self.sequence += 1;
                 let position = Position { activation: ActivationId(1), sequence: self.sequence };

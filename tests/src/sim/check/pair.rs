@@ -27,13 +27,11 @@ impl Witness {
     /// The other node's is newer.
     pub fn starts_first(&self, node: &Node, other: &Node) -> Result<(), Broken> {
         let (Some(own), Some(peer)) = (&node.run, &other.run) else { return Ok(()) };
-        if peer.status.level == Level::Active {
-            // It decided before a stall and is fenced: whether it acts is another rule's matter.
-            return Ok(());
-        }
-        // The activation that begins now is the last one here.
+        // The activation that begins now is the last one here. The peer may have begun one too,
+        // since it said hello: it is judged by what it had before.
         let here = age(&own.memory, 1);
-        let there = age(&peer.memory, 0);
+        let begun = usize::from(peer.status.level == Level::Active || peer.status.fenced);
+        let there = age(&peer.memory, begun);
         if there > here {
             let text = format!("{} begins at {here:?}, its peer has {there:?}", node.id);
             return Err((Rule::NewerFirst, text));
@@ -176,8 +174,8 @@ impl Witness {
         });
         // What joins the work of two nodes has many; an operation that runs has one.
         let (Some(((session, id), body)), None) = (ran.next(), ran.next()) else { return Ok(()) };
-        if self.received[1 - node.host].contains_key(&(session.clone(), id)) {
-            // It ran at the peer: this is a copy, or the two are merged.
+        if !run.hub.operates(&session, id) {
+            // Nobody asked for it here: it is a copy, or joined from the other node's work.
             return Ok(());
         }
         let before = records::session(&run.memory.kept.items, &session);
@@ -205,7 +203,9 @@ impl Witness {
         }
         let [Some(a), Some(b)] = [&nodes[0].run, &nodes[1].run] else { return Ok(()) };
         let old = |op: &&OpId| self.stored_at.get(*op).is_none_or(|at| at + GOOD_AFTER < now);
-        for op in self.answered.keys().filter(old) {
+        // What no disk took is on neither.
+        let kept = self.answered.iter().filter(|(_, answered)| answered.copies > 0);
+        for op in kept.map(|(op, _)| op).filter(old) {
             let here = |stored: &Stored| self.holds(&stored.kept.items, op);
             if here(&a.memory) != here(&b.memory) {
                 let text = format!("{} says Good, {}/{} is on one node", said.node, op.0, op.1.0);
@@ -216,9 +216,11 @@ impl Witness {
     }
 }
 
-/// How new a node's runtime state is: the highest term it took part in (without the newest
-/// `begun`), then its sequence.
+/// How new a node's runtime state was before its newest `begun` activations: the highest term that
+/// it took part in, then its sequence.
 fn age(stored: &Stored, begun: usize) -> (Option<Term>, u64) {
-    let last = stored.ledger.activations.iter().rev().nth(begun);
-    (last.map(|activation| activation.term.clone()), stored.kept.position.sequence)
+    let mut newest = stored.ledger.activations.iter().rev();
+    let after = begun.checked_sub(1).and_then(|before| newest.nth(before));
+    let sequence = after.map_or(stored.kept.position.sequence, |activation| activation.start);
+    (newest.next().map(|activation| activation.term.clone()), sequence)
 }

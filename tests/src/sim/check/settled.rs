@@ -136,10 +136,10 @@ impl Witness {
             // Across a cut each side speaks for itself; what the yielding side said is archived.
             let said = ops.iter().any(|op| is_outcome_archived(op, archives));
             let lie = counting
-                && !said
                 && match outcome {
                     Outcome::Applied => runs == 0 && !archived,
-                    Outcome::Rejected { .. } | Outcome::Expired => runs > 0,
+                    Outcome::Rejected { .. } => runs > 0 && !said,
+                    Outcome::Expired => runs > 0,
                     Outcome::Unknown => false,
                 };
             if lie {

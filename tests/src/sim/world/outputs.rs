@@ -413,7 +413,6 @@ fn takeover_case(reason: &str) -> &'static str {
         () if has(&["switchover"]) => "takeover: switchover",
         () if has(&["gone"]) => "takeover: process gone",
         () if has(&["silent"]) => "takeover: silence",
-        () if has(&["restarted"]) => "takeover: the peer came back as another run",
         () if has(&["stopped", "left", "handed over"]) => "takeover: goodbye",
         () if has(&["both active"]) => "takeover: stays after both were active",
         () if has(&["join wait"]) => "takeover: alone after the join wait",
