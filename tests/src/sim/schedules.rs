@@ -6,8 +6,9 @@ use tandem_protocol::gateway::output::Answer;
 use tandem_protocol::item::{Change, ItemKey, Kind, Position};
 use tandem_protocol::node::SyncState;
 use tandem_protocol::planted::RuleFault;
-use tandem_protocol::session::{self, Operation, Outcome, SessionClock, WriteId};
+use tandem_protocol::session::{self, Operation, Outcome, WriteId};
 use tandem_protocol::tag::TagValue;
+use tandem_protocol::time::SessionClock;
 
 use super::disk::Disk;
 use super::network::{Host, Micros};
