@@ -107,6 +107,13 @@ pub fn run(options: Options) -> Result<()> {
 fn say_start(options: &Options, address: SocketAddr) {
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(node = %options.node_id, role = %options.role, %address, version, "starts");
+    match &options.web_dir {
+        Some(dir) if dir.join("tandem.js").is_file() => {}
+        Some(dir) => {
+            tracing::warn!(web_dir = %dir.display(), "no tandem.js in it: pages have no values");
+        }
+        None => tracing::info!("no web_dir is set: pages have no values"),
+    }
     let manual = options.shared.master_recovery_mode == RecoveryMode::Manual;
     if options.role == Role::Master && options.shared.join_wait_ms == 0 && manual {
         tracing::warn!(
@@ -299,7 +306,8 @@ fn ready(options: &Options, address: SocketAddr) {
     let _ = out.flush();
 }
 
-/// Notes each soft reboot: all config was replaced, and is in force again.
+/// Notes each soft reboot: all config was read at the start or replaced by a transfer, and is in
+/// force.
 fn restarted(
     driver: &driver::Handle,
     events: &events::Handle,
@@ -309,7 +317,7 @@ fn restarted(
     move |took| {
         recording.in_force(Kind::Config);
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let text = "all config was replaced: projects and modules have started anew";
+        let text = "config is in force as a whole: projects and modules have started with it";
         tracing::info!(took_ms, "{text}");
         let mut detail = serde_json::Map::new();
         detail.insert("took_ms".to_owned(), took_ms.into());

@@ -25,8 +25,21 @@ const TELL_WAIT: Duration = Duration::from_secs(3);
 /// With `--watch`, how often the nodes are asked.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
+/// What the rows of the table mean.
+const ROWS_MEAN: &str = "\
+The table:
+  level       Active serves; Cold and Warm stand by; Undecided waits for the other node
+  term        counts activations, and names the node that has the newest one
+  data        Good: both nodes hold the same; OutOfDate: one lacks something; Incompatible: it
+              cannot be brought together without a person; Unknown: the nodes do not hear each other
+  in sync     whether what is answered now is on both nodes
+  config at   updates of projects and settings, so far; the other node's where it is behind
+  kept at     the same for what operators did: writes, acks, sessions
+  incident    quote it to whoever looks into a switch";
+
 /// `tandem-node status`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = ROWS_MEAN)]
 pub struct Args {
     #[command(flatten)]
     target: Target,
@@ -170,8 +183,8 @@ impl Told {
         match self.project_state.as_str() {
             _ if !connected => "the nodes do not hear each other: is the other one started?",
             "Incompatible" => {
-                "the configs grew apart, `tandem-node events` tells how: run `tandem-node pair \
-                 adopt` at the node whose config is to give way to the other's"
+                "`tandem-node events` tells why; where the configs grew apart, run `tandem-node pair \
+                 adopt` at the node whose config is to give way"
             }
             _ if self.sync_pending => "a transfer runs: wait for it",
             _ => "`tandem-node events` tells why; `tandem-node resync` begins from the start",

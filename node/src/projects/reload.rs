@@ -39,7 +39,7 @@ pub async fn run(driver: driver::Handle, mut shutdown: Shutdown) {
                 reported.look(&driver, Some(&touched));
             }
             Ok(Shown::Reload { kind: Kind::Config }) => {
-                tracing::info!("all config was replaced");
+                tracing::info!("all config is there anew: at the start, or by a transfer");
                 reported.look(&driver, None);
             }
             Ok(Shown::Updates { kind: Kind::Kept, .. } | Shown::Reload { kind: Kind::Kept }) => {}
