@@ -47,7 +47,8 @@ pub(super) fn page(state: &State) -> Reply {
         main.push_str(&line(event));
     }
     main.push_str("</ol></section>");
-    let title = if status.system.is_empty() { "Tandem gateway" } else { status.system.as_str() };
+    let unnamed = format!("Node {}", status.node);
+    let title = if status.system.is_empty() { &unnamed } else { &status.system };
     reply::html(StatusCode::OK, frame(title, &main, Some(&status)))
 }
 

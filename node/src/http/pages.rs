@@ -134,7 +134,8 @@ pub(super) fn wants_page(path: &str, headers: &HeaderMap) -> bool {
 
 /// 404 for people, with what there is.
 pub(super) fn not_found(state: &State, reason: &str) -> Reply {
-    let mut body = format!("<section class=card><h2>Not here</h2><p>{}.</p>", escape(reason));
+    let mut body =
+        format!("<section class=card><p>What was asked for is not here: {}.</p>", escape(reason));
     let projects = all(&state.rooms.driver.items(Kind::Config));
     if !projects.is_empty() {
         body.push_str("<p>This gateway has:</p>");
