@@ -13,9 +13,9 @@
 //!
 //! Inside, one file a matter: `greeting` brings a link up to its verdict, `level` moves the level
 //! and keeps the permit, `switchover` moves it on purpose, `watch` judges whether the peer lives,
-//! `data` moves items, `merge` makes two histories one, `requests` runs what clients ask, `answers` holds
-//! it until it may be answered, `disk` knows what is durable. What is due first is handled first: a timeout that is
-//! older than an input goes before it.
+//! `data` moves items, `merge` makes two histories one, `requests` runs what clients ask, `answers`
+//! holds it until it may be answered, `disk` knows what is durable. What is due first is handled
+//! first: a timeout that is older than an input goes before it.
 //!
 //! What depends on the disk comes out at `Input::Stored` of its ticket; nothing else waits.
 //! A gateway does not fail: a wrong peer is `Output::CloseLink` with a reason, a start that must

@@ -10,7 +10,7 @@ pub const TAG_PATH_MAX_BYTES: usize = 256;
 pub const TEXT_MAX_BYTES: usize = 4 * 1024;
 /// Properties of one session, as JSON: typed text and choices, not documents.
 pub const PROPS_MAX_BYTES: usize = 32 * 1024;
-/// One session message (design section 6).
+/// One session message.
 pub const SESSION_MESSAGE_MAX_BYTES: usize = 256 * 1024;
 /// Operations of one session without an outcome.
 pub const OUTSTANDING_WRITES_MAX: usize = 64;

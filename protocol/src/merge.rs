@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::event::{Severity, What};
+use crate::event::{Era, Severity, What};
 use crate::gateway::input::Items;
 use crate::item::{Change, Item, ItemKey, Position};
 use crate::limits::{MERGE_UPDATE_BYTES, MERGE_UPDATE_CHANGES};
@@ -55,6 +55,8 @@ pub struct Sides<'a> {
     pub fork: u64,
     /// Names the report: the counter of the term in which the merge is made.
     pub counter: u64,
+    /// Under which this node writes events.
+    pub era: Era,
     /// Wall time, for people.
     pub wall: UnixMs,
 }
@@ -236,7 +238,8 @@ impl<'a> Work<'a> {
     /// Lets the pure core make its own changes on the items as they are by now.
     fn step<T>(&mut self, make: impl FnOnce(&mut Step<'_>) -> T) -> T {
         let config = Items::new();
-        let mut step = Step::new(self.definitions, &config, &self.items, self.sides.wall);
+        let mut step =
+            Step::new(self.definitions, &config, &self.items, self.sides.wall, self.sides.era);
         let made = make(&mut step);
         for change in step.into_changes() {
             self.set(change.key, change.body);

@@ -90,7 +90,7 @@ impl fmt::Display for BootId {
     }
 }
 
-/// A node's role: a setting. It never moves; the activity level does (seed 003).
+/// A node's role: a setting. It never moves; the activity level does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Role {

@@ -22,7 +22,7 @@ pub mod records;
 pub(crate) mod step;
 
 pub use definitions::Definitions;
-pub use execute::{Elsewhere, Executed, execute};
+pub use execute::{Conditions, Elsewhere, Executed, execute};
 
 #[cfg(test)]
 mod tests;

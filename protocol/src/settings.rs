@@ -29,7 +29,7 @@ impl From<StandbyLevel> for Level {
     }
 }
 
-/// What the backup does with history rows (seed 003).
+/// What the backup does with history rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[cbor(index_only)]
 pub enum HistoryLevel {
@@ -53,7 +53,7 @@ pub enum RecoveryMode {
     Manual,
 }
 
-/// The shared settings (design section 9). Times are in milliseconds.
+/// The shared settings. Times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(default, deny_unknown_fields)]
 pub struct SharedSettings {

@@ -161,6 +161,7 @@ impl Gateway {
         }
         if question {
             self.dialer.question = false;
+            self.await_active(&hello.stand);
             self.close_link(link, Refusal::Replaced, "the question of a start is answered");
             return;
         }
@@ -169,6 +170,17 @@ impl Gateway {
         }
         self.link = Some(Link::new(link, Side::Dialer, nonces, hello, said, self.now));
         self.hear_hello();
+    }
+
+    /// The question of a start has found an active peer: a short join wait is drawn out until that
+    /// peer has had time to dial.
+    fn await_active(&mut self, stand: &Stand) {
+        let latest = self.now + self.dial_span() + VERDICT_WAIT;
+        if let LevelState::Undecided { until } = &mut self.level
+            && stand.counts_as_active()
+        {
+            *until = latest.max(*until);
+        }
     }
 
     /// What makes these two no pair.

@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::event::Severity;
+use crate::event::{Era, Severity};
 use crate::gateway::Gateway;
 use crate::gateway::input::LinkId;
 use crate::gateway::level::LevelState;
@@ -267,7 +267,8 @@ impl Gateway {
         let there = link.hello.node.clone();
         let here = self.options.node.clone();
         let wall = self.wall_now();
-        let sides = Sides { here: &here, there: &there, fork, counter, wall };
+        let era = Era::of(counter, self.options.role);
+        let sides = Sides { here: &here, there: &there, fork, counter, era, wall };
         let age = |sequence: u64| self.ages.age_ms(sequence, self.now);
         let merged = merge::merge(self.kept.items(), &self.definitions, theirs, &sides, age);
         let (kept, joined, replaced) = (merged.kept, merged.joined, merged.replaced);

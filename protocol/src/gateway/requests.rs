@@ -3,6 +3,7 @@
 //! A request of a client runs under the permit only; while it has run out, it is held. What it
 //! changes goes into the log and to the disk as one update, and its answer waits in `answers`.
 
+use crate::event::Era;
 use crate::gateway::Gateway;
 use crate::gateway::answers::{By, Pending};
 use crate::gateway::disk::After;
@@ -12,7 +13,7 @@ use crate::gateway::output::{Answer, StoreWrite};
 use crate::gateway::person::Asker;
 use crate::item::{Change, Kind};
 use crate::node::Role;
-use crate::runtime::{self, Elsewhere, Executed};
+use crate::runtime::{self, Conditions, Elsewhere, Executed};
 use crate::session::Outcome;
 use crate::term::ActivationId;
 use crate::time::UnixMs;
@@ -73,10 +74,12 @@ impl Gateway {
     }
 
     fn request_kept(&mut self, ticket: RequestTicket, request: Request) {
-        let activation = match &self.level {
+        let (activation, era) = match &self.level {
             // A retake changes the term, not the right to act.
-            LevelState::Active(_) => match self.may_act() {
-                Some(activation) => activation,
+            LevelState::Active(active) => match self.may_act() {
+                Some(activation) => {
+                    (activation, Era::of(active.activation.term.counter, self.options.role))
+                }
                 None => {
                     self.answers.held.push_back((self.now, ticket, request));
                     return;
@@ -94,9 +97,12 @@ impl Gateway {
         }
         let by = waits_by(&request);
         let wall = self.wall_now();
-        let elsewhere = self.elsewhere();
+        let conditions = Conditions { elsewhere: self.elsewhere(), era };
         let (config, kept) = (self.config.items(), self.kept.items());
-        match runtime::execute(&self.definitions, config, kept, &request, wall, elsewhere) {
+        match runtime::execute(&self.definitions, config, kept, &request, wall, conditions) {
+            Executed::Changes { .. } if self.disk.failed() && self.may_have_run(&request) => {
+                self.answer(ticket, Answer::Done { outcome: Outcome::Unknown, copies: 0 });
+            }
             Executed::Changes { .. } if self.disk.failed() => {
                 self.answer(ticket, Answer::NotStored);
             }
@@ -132,6 +138,12 @@ impl Gateway {
             true => Elsewhere::Nothing,
             false => Elsewhere::Possible,
         }
+    }
+
+    /// Whether this was sent before, and the other node may have run it.
+    fn may_have_run(&self, request: &Request) -> bool {
+        let again = matches!(request, Request::Operate { request, .. } if request.resent);
+        again && self.elsewhere() != Elsewhere::Nothing
     }
 
     fn kept_is_durable(&self) -> bool {

@@ -224,7 +224,7 @@ impl Gateway {
     /// The peer echoes a heartbeat that this node sent after its stall: what follows is fresh.
     pub(super) fn heard_echo(&mut self, heartbeat: &Heartbeat) {
         let echoed = heartbeat.echo_us.map(|(sent, _)| sent);
-        let woke = self.peer.woke.map(|at| u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
+        let woke = self.peer.woke.map(Instant::as_micros);
         if woke.is_none() || echoed < woke {
             return;
         }

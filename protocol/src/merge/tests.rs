@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Merged, Sides, Theirs, merge};
 use crate::alarm::{AlarmState, Priority};
-use crate::event::{EventPosition, KeptEvent, Severity, What};
+use crate::event::{Era, EventPosition, KeptEvent, Severity, What};
 use crate::gateway::input::Items;
 use crate::item::{Item, ItemKey, Position};
 use crate::runtime::records::{self, Counted, SessionRecord, TagRecord};
@@ -33,7 +33,14 @@ fn theirs(provider: &str, key: &str, body: Option<Bytes>, age_ms: u64) -> Theirs
 /// the same changes nothing.
 fn merged(here: &Items, there: Vec<Theirs>) -> (Items, Merged) {
     let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
-    let sides = Sides { here: &a, there: &b, fork: FORK, counter: 7, wall: UnixMs(5_000) };
+    let sides = Sides {
+        here: &a,
+        there: &b,
+        fork: FORK,
+        counter: 7,
+        era: Era::default(),
+        wall: UnixMs(5_000),
+    };
     let definitions = Definitions::default();
     let first = merge(here, &definitions, there.clone(), &sides, |_| 100);
     let mut after = here.clone();

@@ -2,12 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::event::{EventPosition, KeptEvent, Severity, What};
+use crate::event::{EventPosition, KeptEvent};
 use crate::gateway::input::Items;
-use crate::item::{Change, ItemKey};
-use crate::runtime::definitions::Definitions;
-use crate::runtime::step::Step;
-use crate::time::UnixMs;
+use crate::item::ItemKey;
 
 /// The provider of events.
 pub const PROVIDER: &str = "events";
@@ -28,12 +25,13 @@ pub fn last(kept: &Items) -> EventPosition {
     ends(kept).map_or(EventPosition(0), |(_, last)| last)
 }
 
-/// Whether the log has this position and all after it, so that a client that has it misses
-/// nothing. A client that has none is one whose position is zero.
+/// Whether the log has the event at this position and all after it, so that a client that has it
+/// misses nothing. A client that has none is one whose position is zero.
 pub fn reaches(kept: &Items, position: EventPosition) -> bool {
-    match ends(kept) {
-        Some((first, last)) => position.0.saturating_add(1) >= first.0 && position <= last,
-        None => position.0 == 0,
+    let Some((first, _)) = ends(kept) else { return position.0 == 0 };
+    match position.0 {
+        0 => first.is_first(),
+        before => before.saturating_add(1) == first.0 || kept.contains_key(&event_key(position)),
     }
 }
 
@@ -47,20 +45,6 @@ pub fn after(kept: &Items, position: EventPosition, most: usize) -> Vec<KeptEven
 /// An event from its item's bytes.
 pub fn read(body: &Bytes) -> Option<KeptEvent> {
     serde_json::from_slice(body).ok()
-}
-
-/// The changes that put a notice into the log.
-pub fn notice(
-    kept: &Items,
-    wall: UnixMs,
-    severity: Severity,
-    text: String,
-    incident: Option<String>,
-) -> Vec<Change> {
-    let (definitions, config) = (Definitions::default(), Items::new());
-    let mut step = Step::new(&definitions, &config, kept, wall);
-    step.event(What::Notice { severity, text, incident });
-    step.into_changes()
 }
 
 /// The first and the last number of a ring: items whose keys are `{prefix}{number:020}`.

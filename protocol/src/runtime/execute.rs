@@ -1,5 +1,6 @@
 //! Whether a request runs: sessions, the order of ids, deadlines, keys, recorded outcomes.
 
+use crate::event::Era;
 use crate::gateway::input::{Items, Request};
 use crate::gateway::output::Answer;
 use crate::item::{Change, ItemKey};
@@ -49,6 +50,15 @@ pub enum Elsewhere {
     Likely,
 }
 
+/// How the node that executes stands to the other one and to its own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conditions {
+    /// What the other node may have run.
+    pub elsewhere: Elsewhere,
+    /// Under which events are written.
+    pub era: Era,
+}
+
 /// Executes a request on the items as they stand, those not yet confirmed included.
 ///
 /// Requests that are not about kept state are refused as [`Answer::Refused`].
@@ -58,9 +68,10 @@ pub fn execute(
     kept: &Items,
     request: &Request,
     wall: UnixMs,
-    elsewhere: Elsewhere,
+    conditions: Conditions,
 ) -> Executed {
-    let step = Step::new(definitions, config, kept, wall);
+    let Conditions { elsewhere, era } = conditions;
+    let step = Step::new(definitions, config, kept, wall, era);
     match request {
         Request::Open { session, token_hash, project, page, params, props } => {
             let record = SessionRecord {

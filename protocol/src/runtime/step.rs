@@ -2,17 +2,17 @@
 
 use bytes::Bytes;
 
-use crate::event::{EventPosition, KeptEvent, What};
+use crate::event::{Era, EventPosition, KeptEvent, What};
 use crate::gateway::input::Items;
 use crate::item::{Change, ItemKey};
 use crate::limits::{EVENT_AGE_MAX, EVENTS_MAX};
 use crate::runtime::definitions::Definitions;
-use crate::runtime::events::{PROVIDER, event_key, read, ring_ends};
+use crate::runtime::events::{self, event_key, read, ring_ends};
 use crate::time::UnixMs;
 
 /// A ring loses at most so many of its oldest in one step: an update stays small, and a ring that
 /// must shrink still does so faster than it grows.
-const TRIM_MAX: u64 = 4;
+const TRIM_MAX: usize = 4;
 
 /// One update in the making. Each item is changed at most once in it.
 pub(crate) struct Step<'a> {
@@ -20,6 +20,7 @@ pub(crate) struct Step<'a> {
     pub(super) config: &'a Items,
     pub(super) kept: &'a Items,
     pub(super) wall: UnixMs,
+    era: Era,
     changes: Vec<Change>,
 }
 
@@ -29,8 +30,9 @@ impl<'a> Step<'a> {
         config: &'a Items,
         kept: &'a Items,
         wall: UnixMs,
+        era: Era,
     ) -> Step<'a> {
-        Step { definitions, config, kept, wall, changes: Vec::new() }
+        Step { definitions, config, kept, wall, era, changes: Vec::new() }
     }
 
     pub(crate) fn put(&mut self, key: ItemKey, body: Bytes) {
@@ -52,21 +54,26 @@ impl<'a> Step<'a> {
 
     /// The same for an event that happened at this time.
     pub(crate) fn event_of(&mut self, time: UnixMs, what: What) {
-        let ends = ring_ends(self.kept, PROVIDER, "");
-        let position = EventPosition(ends.map_or(1, |(_, last)| last.saturating_add(1)));
+        let ends = events::ends(self.kept);
+        let position = EventPosition::next(ends.map(|(_, last)| last), self.era);
         let event = KeptEvent { position, time, what };
         let body = Bytes::from(serde_json::to_vec(&event).unwrap_or_default());
         self.put(event_key(position), body);
-        let Some((first, last)) = ends else { return };
-        let oldest = (position.0 + 1).saturating_sub(EVENTS_MAX as u64);
+        let Some((first, _)) = ends else { return };
         let age_max = u64::try_from(EVENT_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
-        for number in first..=last.min(first.saturating_add(TRIM_MAX - 1)) {
-            let key = event_key(EventPosition(number));
-            let time = self.kept.get(&key).and_then(|item| read(&item.body)).map(|e| e.time);
-            let aged = time.is_none_or(|time| self.wall.0.saturating_sub(time.0) > age_max);
-            if number >= oldest && !aged {
+        let most = EVENTS_MAX as u64;
+        let oldest = self.kept.range(event_key(first)..event_key(position)).take(TRIM_MAX);
+        let mut fallen = Vec::new();
+        for (key, item) in oldest {
+            let event = read(&item.body);
+            let over = event.as_ref().is_none_or(|e| e.position.count_to(position) > most);
+            let age = event.map(|e| self.wall.0.saturating_sub(e.time.0));
+            if !over && age.is_none_or(|age| age <= age_max) {
                 break;
             }
+            fallen.push(key.clone());
+        }
+        for key in fallen {
             self.delete(key);
         }
     }
@@ -87,7 +94,7 @@ impl<'a> Step<'a> {
         let Some((first, _)) = ends else { return Vec::new() };
         let oldest = (number + 1).saturating_sub(most);
         let mut fallen = Vec::new();
-        for number in first..oldest.min(first.saturating_add(TRIM_MAX)) {
+        for number in (first..oldest).take(TRIM_MAX) {
             if let Some(item) = self.kept.get(&key(number)) {
                 fallen.push(String::from_utf8_lossy(&item.body).into_owned());
                 self.delete(key(number));

@@ -5,11 +5,13 @@ use serde_json::json;
 
 use super::events;
 use super::records::{self, Object};
-use super::{Definitions, Elsewhere, Executed, execute};
+use super::{Conditions, Definitions, Elsewhere, Executed, execute};
+use crate::event::Era;
 use crate::gateway::input::{Items, Request};
 use crate::gateway::output::Answer;
 use crate::item::{Change, Item, ItemKey, Position};
 use crate::limits::{EVENTS_MAX, OUTCOMES_MAX};
+use crate::node::Role;
 use crate::session::{Operation, Outcome, SessionId, WriteId};
 use crate::tag::{TagPath, TagValue};
 use crate::time::{SessionClock, UnixMs};
@@ -24,6 +26,7 @@ struct Plant {
     wall: UnixMs,
     clock: SessionClock,
     elsewhere: Elsewhere,
+    era: Era,
 }
 
 impl Plant {
@@ -57,6 +60,7 @@ impl Plant {
             wall: UnixMs(1_000_000),
             clock: SessionClock(5_000),
             elsewhere: Elsewhere::Nothing,
+            era: Era::default(),
         };
         assert_eq!(plant.definitions.problems.len(), 2, "{:?}", plant.definitions.problems);
         let open = plant.open("plant", "one");
@@ -82,7 +86,7 @@ impl Plant {
             &self.kept,
             request,
             self.wall,
-            self.elsewhere,
+            Conditions { elsewhere: self.elsewhere, era: self.era },
         );
         if let Executed::Changes { changes, .. } = &executed {
             self.apply(changes);
@@ -344,6 +348,25 @@ fn outcomes_up_to_the_floor_and_past_the_limit_are_forgotten() {
     assert_eq!(count(&plant), 1, "its own outcome stays whatever the floor says");
     check(&plant.operate(301, write("Setpoint", 1)), "known: applied");
     check(&plant.operate(300, write("Setpoint", 1)), "known: unknown");
+}
+
+#[test]
+fn an_event_of_the_other_history_is_not_taken_for_one_of_this() {
+    let (mut here, mut there) = (Plant::new(), Plant::new());
+    for plant in [&mut here, &mut there] {
+        plant.era = Era::of(4, Role::Master);
+        check(&plant.moved(true), "runs: applied");
+    }
+    // Both become active, with the same counter.
+    here.era = Era::of(5, Role::Master);
+    there.era = Era::of(5, Role::Backup);
+    for plant in [&mut here, &mut there] {
+        let common = events::last(&plant.kept);
+        check(&plant.moved(false), "runs: applied");
+        assert!(events::reaches(&plant.kept, common));
+    }
+    assert!(!events::reaches(&here.kept, events::last(&there.kept)));
+    assert!(!events::reaches(&there.kept, events::last(&here.kept)));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The checkers: what must hold after each step, whoever fails.
 //!
 //! A [`Witness`] stands outside both nodes and sees everything: each effect, each store, each
-//! answer. It knows nothing of how the rules work, only what they promise (design section 11).
+//! answer. It knows nothing of how the rules work, only what they promise.
 
 mod answers;
 mod pair;

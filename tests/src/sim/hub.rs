@@ -1,6 +1,6 @@
 //! A node's sessions, thinly: sockets, what they are bound to, and what waits for an answer.
 //!
-//! It is a model of the hub's promises (design section 6), not of its tasks: no effect without a
+//! It is a model of the hub's promises, not of its tasks: no effect without a
 //! permit, nothing said while fenced, `standby` pushed to all at once when the level goes, and
 //! `active` to watches when it comes. What it does with them is in `world/sessions.rs`.
 

@@ -34,6 +34,7 @@ pub const CASES: &[&str] = &[
     "peer named a higher term",
     "person asked for a failover",
     "person asked for a full transfer",
+    "person adopted a config",
     "both active and healed",
     "both worked, merged",
     "both changed one item",

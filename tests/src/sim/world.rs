@@ -160,6 +160,8 @@ pub struct World {
     /// What one input costs a driver.
     input_cost: Micros,
     settling: bool,
+    /// Whether a person has adopted one of two configs that parted.
+    adopted: bool,
     /// Whether users have come.
     users: bool,
     /// Both have acted at one instant since they were last settled.
@@ -196,6 +198,7 @@ impl World {
             refuses: [None, None],
             input_cost: 0,
             settling: false,
+            adopted: false,
             users: false,
             both_active: false,
         };

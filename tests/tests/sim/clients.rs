@@ -180,14 +180,15 @@ fn in_sync(world: &World, host: usize) -> bool {
     run.and_then(|run| run.status.peer.as_ref()).is_some_and(|peer| peer.in_sync)
 }
 
-/// A setpoint whose user does not wait expires rather than surprises.
+/// A setpoint whose user does not wait is not run late. The silent node may have run it in time:
+/// `expired` would say too much.
 #[test]
-fn a_short_deadline_expires() {
+fn a_short_deadline_is_not_run_late() {
     each_pair(|world| {
         world.stall(0);
         let id = world.operate_within(0, count(1), Duration::from_millis(300));
         until(world, 6 * SECOND, "the client knows", |w| w.witness.knows(0, id));
-        assert_eq!(world.witness.told(0, id), Some(&Outcome::Expired));
+        assert_eq!(world.witness.told(0, id), Some(&Outcome::Unknown));
         world.thaw(0);
     });
 }

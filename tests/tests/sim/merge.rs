@@ -10,7 +10,7 @@ use tandem_tests::sim::plan::{MS, SECOND};
 use tandem_tests::sim::world::World;
 
 use crate::clients::count;
-use crate::stage::{acts, each_pair, pass, until};
+use crate::stage::{acts, each_pair, pass, told, until};
 
 fn set(tag: u64, value: i64) -> Operation {
     Operation::Write { tag: format!("Set/{tag}"), value: TagValue::Int(value) }
@@ -104,6 +104,25 @@ fn both_worked() {
             record.is_some_and(|record| record.value == TagValue::Int(12))
         });
         assert!(archived, "what was replaced is in an archive");
+    });
+}
+
+/// Both nodes wrote events; a client of the side that yields is told to read its view anew, for
+/// the places of its events mean others on the side that stays.
+#[test]
+fn events_of_the_side_that_yields() {
+    each_pair(|world| {
+        let events = |w: &World, client| told(w, client, "AlarmChange");
+        part(world);
+        let before = (events(world, 0), events(world, 1));
+        let more = |w: &World| events(w, 0) > before.0 && events(w, 1) > before.1;
+        until(world, 20 * SECOND, "events on both sides", more);
+        let resumed = |w: &World, client| told(w, client, "Resumed { recovered: false");
+        let before = (resumed(world, 0), resumed(world, 1));
+        meet(world);
+        let moved = usize::from(acts(world, 0));
+        let before = if moved == 0 { before.0 } else { before.1 };
+        assert_eq!(resumed(world, moved), before + 1, "{:?}", world.clients[moved].told);
     });
 }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tandem_protocol::alarm::AlarmState;
+use tandem_protocol::event::Era;
 use tandem_protocol::gateway::input::{Items, Request};
 use tandem_protocol::gateway::output::Answer;
 use tandem_protocol::item::{Item, ItemKey, Kind, Position, Update};
 use tandem_protocol::node::Level;
 use tandem_protocol::runtime::definitions::settings_key;
-use tandem_protocol::runtime::{self, Definitions, Elsewhere, Executed, records};
+use tandem_protocol::runtime::{self, Conditions, Definitions, Elsewhere, Executed, records};
 use tandem_protocol::session::Operation;
 use tandem_protocol::settings::HistoryLevel;
 use tandem_protocol::tag::{TagPath, TagValue};
@@ -59,7 +60,8 @@ impl World {
         }
         let definitions = Definitions::read(&self.config);
         let (config, kept) = (&self.config, &self.kept);
-        match runtime::execute(&definitions, config, kept, request, wall, Elsewhere::Nothing) {
+        let conditions = Conditions { elsewhere: Elsewhere::Nothing, era: Era::default() };
+        match runtime::execute(&definitions, config, kept, request, wall, conditions) {
             Executed::Changes { changes, outcome } => {
                 self.sequence += 1;
                 let position = Position { activation: ActivationId(1), sequence: self.sequence };

@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tandem_protocol::event::Era;
 use tandem_protocol::gateway::input::{Items, Request};
 use tandem_protocol::gateway::output::Answer;
 use tandem_protocol::item::{Change, Item, ItemKey, Kind, Position, Update};
 use tandem_protocol::node::{BootId, Level, Role, SyncState};
-use tandem_protocol::runtime::{Definitions, Elsewhere, Executed, execute};
+use tandem_protocol::runtime::{Conditions, Definitions, Elsewhere, Executed, execute};
 use tandem_protocol::status::Status;
 use tandem_protocol::tag::{Quality, Sample, TagPath, TagValue};
 use tandem_protocol::term::Term;
@@ -231,7 +232,8 @@ impl Store {
     pub(super) fn execute(&self, request: &Request) -> Answer {
         let definitions = Definitions::read(&self.config);
         let kept = self.kept.lock().unwrap().clone();
-        match execute(&definitions, &self.config, &kept, request, UnixMs(7), Elsewhere::Nothing) {
+        let conditions = Conditions { elsewhere: Elsewhere::Nothing, era: Era::default() };
+        match execute(&definitions, &self.config, &kept, request, UnixMs(7), conditions) {
             Executed::Changes { changes, outcome } => {
                 self.show(changes);
                 Answer::Done { outcome, copies: 2 }

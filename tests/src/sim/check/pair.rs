@@ -146,8 +146,8 @@ impl Witness {
             let text = format!("{} shows {:?} before its disk", node.id, last.position);
             return Err((Rule::Durable, text));
         }
-        let status = run.gateway.status();
-        let in_sync = status.peer.as_ref().is_some_and(|peer| peer.in_sync);
+        // As it stood before: what is shown alone may go with the word that the peer is in sync.
+        let in_sync = run.status.peer.as_ref().is_some_and(|peer| peer.in_sync);
         if in_sync && !self.has_held(1 - node.host, last.position) {
             let text = format!("{} shows {:?} before its peer has it", node.id, last.position);
             return Err((Rule::ShownSafe, text));
@@ -174,8 +174,10 @@ impl Witness {
         });
         // What joins the work of two nodes has many; an operation that runs has one.
         let (Some(((session, id), body)), None) = (ran.next(), ran.next()) else { return Ok(()) };
-        if !run.hub.operates(&session, id) {
-            // Nobody asked for it here: it is a copy, or joined from the other node's work.
+        let op = (session.clone(), id);
+        if !run.hub.operates(&session, id) || self.received[node.host].get(&op) == Some(&node.life)
+        {
+            // Nobody asked for it here, or it has run: it is joined from the other node's work.
             return Ok(());
         }
         let before = records::session(&run.memory.kept.items, &session);
@@ -203,9 +205,8 @@ impl Witness {
         }
         let [Some(a), Some(b)] = [&nodes[0].run, &nodes[1].run] else { return Ok(()) };
         let old = |op: &&OpId| self.stored_at.get(*op).is_none_or(|at| at + GOOD_AFTER < now);
-        // What no disk took is on neither.
-        let kept = self.answered.iter().filter(|(_, answered)| answered.copies > 0);
-        for op in kept.map(|(op, _)| op).filter(old) {
+        let applied = self.answered.iter().filter(|(_, a)| a.outcome == Outcome::Applied);
+        for op in applied.map(|(op, _)| op).filter(old) {
             let here = |stored: &Stored| self.holds(&stored.kept.items, op);
             if here(&a.memory) != here(&b.memory) {
                 let text = format!("{} says Good, {}/{} is on one node", said.node, op.0, op.1.0);

@@ -139,6 +139,9 @@ impl World {
         if reason.contains("back to the master") {
             let back = self.witness.goes_back(self.now, hold, host);
             self.check(back);
+        } else if reason.contains("join wait") {
+            // It has waited in vain for the other one: that one counts as lost.
+            self.witness.chooses(None, Some(1 - host));
         } else if reason.contains("on request") {
             self.witness.chooses(Some(host), None);
         }

@@ -6,7 +6,7 @@ use tandem_protocol::gateway::input::{Input, Items, Request, RequestTicket};
 use tandem_protocol::gateway::output::Answer;
 use tandem_protocol::item::{ItemKey, Kind, Update};
 use tandem_protocol::node::Level;
-use tandem_protocol::runtime::{Definitions, records};
+use tandem_protocol::runtime::{Definitions, events, records};
 use tandem_protocol::session::{Outcome, SessionId, Token};
 use tandem_protocol::status::Status;
 use tandem_protocol::wire::session::{Bound, ClientMessage, CloseReason, ServerMessage};
@@ -215,8 +215,7 @@ impl World {
 
     fn has_events_after(&self, host: Host, last: Option<EventPosition>) -> bool {
         let Some(run) = &self.nodes[host].run else { return false };
-        let Some(last) = last else { return true };
-        last.0 == 0 || run.shown.contains_key(&ItemKey::new("events", format!("{:020}", last.0)))
+        last.is_none_or(|last| events::reaches(&run.shown, last))
     }
 
     fn say_events(&mut self, host: Host, pipe: PipeId, after: EventPosition, upto: EventPosition) {

@@ -1,8 +1,12 @@
 //! The end of a run: all faults end, and the pair must settle within a stated time.
 
+use tandem_protocol::gateway::input::Request;
+use tandem_protocol::node::SyncState;
+
 use super::World;
 use crate::sim::check::{Failure, Rule, not_settled};
 use crate::sim::network::Micros;
+use crate::sim::node::Node;
 use crate::sim::plan::{LENGTH, SECOND};
 
 /// A node waits this much longer than its join wait before it decides, at the most.
@@ -36,6 +40,7 @@ impl World {
         while self.failure.is_none() && self.now < until {
             // Looking at everything is dear: once in 50 ms is enough.
             self.run_for(SECOND / 20);
+            self.adopt();
             if not_settled(self.now, &self.nodes, &self.clients).is_none() {
                 let seen = self.now;
                 self.run_for(STILL);
@@ -57,5 +62,17 @@ impl World {
             self.tally.case("both active and healed");
         }
         self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Two configs that parted wait for a person's word: here it is the backup's that goes.
+    fn adopt(&mut self) {
+        let parted = |node: &Node| {
+            node.run.as_ref().is_some_and(|run| run.status.sync == SyncState::Incompatible)
+        };
+        if !self.adopted && self.nodes.iter().all(parted) {
+            self.adopted = true;
+            self.tally.case("person adopted a config");
+            self.ask_script(1 - self.plan.master, Request::Adopt);
+        }
     }
 }
