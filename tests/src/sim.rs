@@ -1,8 +1,8 @@
 //! The simulation: two nodes' rules and three clients' in one thread, in virtual time.
 //!
 //! The doors are the real ones (`Gateway`, `Failover`), the store is the real redb over a disk
-//! that breaks; rooms around them (link, hub, modules) are thin models of what design sections 4
-//! to 6 promise. A seed is 60 s of virtual time with faults and users; then all faults end and the
+//! that breaks; rooms around them (link, hub, modules) are thin models of what the real ones
+//! promise. A seed is 60 s of virtual time with faults and users; then all faults end and the
 //! pair must settle. A [`check::Witness`] sees everything and knows no rule from the inside.
 //!
 //! ```text

@@ -19,6 +19,18 @@ fn the_first_seeds_hold() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// Seeds that have shown a defect of the rules, or of a checker.
+#[test]
+fn seeds_that_once_failed_hold() {
+    let seeds = [
+        783, 1002, 1071, 1235, 1816, 2678, 2763, 2956, 3118, 4892, 5662, 5702, 5748, 7340, 8647,
+        11_392, 12_088, 12_125, 13_385,
+    ];
+    let failures = seeds.into_iter().filter_map(|seed| run_seed(seed, false).failure);
+    let failures: Vec<String> = failures.map(|failure| failure.to_string()).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
 #[test]
 fn a_seed_is_the_same_run_again() {
     for seed in [3, 14, 159] {
