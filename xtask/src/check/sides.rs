@@ -187,7 +187,7 @@ impl Sides {
                 self.told.writes += writes;
                 let now = plant::value(active, tag).await?.as_ref().and_then(plant::whole);
                 let unsure = works.iter().any(|work| work.unsure.get(tag).copied() == now);
-                self.place(&work.name, tag, *last, now, unsure, named(&reports, since, tag));
+                self.place(&work.name, tag, *last, now, unsure, named(&reports, since, tag, *last));
             }
             for (alarm, raise) in &work.acks {
                 self.told.acks += 1;
@@ -279,10 +279,45 @@ fn find(alarms: &Value, name: &str) -> Value {
     items.into_iter().find(|state| state["name"] == name).cloned().unwrap_or_default()
 }
 
-/// Whether a divergence report since then names this tag.
-fn named(reports: &Value, since: u64, tag: &str) -> bool {
+/// Whether a divergence report since then names this tag with this value, on either side.
+fn named(reports: &Value, since: u64, tag: &str, value: i64) -> bool {
     let items = reports["items"].as_array().into_iter().flatten();
     let new = items.filter(|report| report["at"].as_u64().is_some_and(|at| at >= since));
     let mut replaced = new.flat_map(|report| report["replaced"].as_array().into_iter().flatten());
-    replaced.any(|item| item["provider"] == "tags" && item["key"] == tag)
+    replaced.any(|item| {
+        let side = |side: &str| item[side]["item"]["value"] == value;
+        item["provider"] == "tags" && item["key"] == tag && (side("here") || side("there"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_value_must_be_in_force_or_named_by_its_value() {
+        let side = |value: i64| json!({ "item": { "value": value } });
+        let entry =
+            json!({ "provider": "tags", "key": "Set/1", "here": side(5), "there": side(6) });
+        let reports = json!({ "items": [{ "at": 100, "replaced": [entry] }] });
+        assert!(named(&reports, 100, "Set/1", 5) && named(&reports, 100, "Set/1", 6));
+        assert!(!named(&reports, 101, "Set/1", 5), "an older report");
+        assert!(!named(&reports, 100, "Set/2", 5) && !named(&reports, 100, "Set/1", 7));
+        let cases = [
+            (Some(5), false, false, (1, 0, 0)),
+            (Some(6), true, false, (1, 0, 0)),
+            (Some(6), false, true, (0, 1, 0)),
+            (Some(6), false, false, (0, 0, 1)),
+            (None, false, false, (0, 0, 1)),
+        ];
+        for (now, unsure, named, expected) in cases {
+            let mut sides = Sides::default();
+            sides.place("side-a", "Set/1", 5, now, unsure, named);
+            let told = &sides.told;
+            assert_eq!((told.in_state, told.in_report, told.lost), expected, "{now:?}");
+            assert_eq!(told.wrong.len() as u64, told.lost, "a loss is said in words");
+        }
+    }
 }
