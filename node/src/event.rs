@@ -66,6 +66,8 @@ pub enum LinkWhat {
         link: LinkId,
         /// The message.
         message: Box<Message>,
+        /// Its share of what may wait; given back when it has been handled.
+        room: OwnedSemaphorePermit,
     },
     /// Bytes came that are not a message.
     Garbage {

@@ -36,6 +36,7 @@ mod level;
 mod link;
 mod look;
 pub mod merge;
+mod order;
 pub mod output;
 mod person;
 mod proof;
@@ -102,6 +103,8 @@ pub struct Gateway {
     forwarded: Forwarded,
     next_tick: Instant,
     heartbeats: u64,
+    /// What the peer has said since the last tick beside data.
+    words: u32,
     peer: Peer,
     dialer: Dialer,
     greetings: BTreeMap<LinkId, Greeting>,
@@ -151,6 +154,7 @@ impl Gateway {
             forwarded: Forwarded::default(),
             next_tick: now + settings.ping_rate(),
             heartbeats: 0,
+            words: 0,
             peer: Peer::default(),
             dialer: Dialer::new(now, &options),
             greetings: BTreeMap::new(),

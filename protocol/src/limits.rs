@@ -41,6 +41,8 @@ pub const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// One peer frame. Chunks of transfers stay far below it.
 pub const PEER_FRAME_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// A peer frame that moves no items: a hello with all its activations is the longest.
+pub const PEER_WORD_MAX_BYTES: usize = 64 * 1024;
 /// A standby whose durable position is older than this is out of sync: config answers wait for it.
 pub const DURABLE_LAG_MAX: Duration = Duration::from_secs(5);
 /// A lag is known to this part of its limit.
@@ -99,6 +101,10 @@ pub const APPLY_RETRY_MAX: Duration = Duration::from_secs(600);
 pub const VERDICT_WAIT: Duration = Duration::from_secs(1);
 /// Peer connections that have not said hello: a pair needs one, a flood gets no more than this.
 pub const GREETINGS_MAX: usize = 16;
+/// Words of a peer between two of this node's heartbeats, beside the data that windows bound. A
+/// pair says a few; a node that was stalled finds no more than its peer says within a failover
+/// timeout, and what a merge sends in that time.
+pub const PEER_WORDS_MAX: u32 = 1_024;
 /// Redials of a lost peer are at most this far apart.
 pub const REDIAL_MAX: Duration = Duration::from_secs(1);
 /// A dial that was due has reached a peer that lives by then.

@@ -10,6 +10,8 @@ mod config;
 mod data;
 #[path = "it/disks.rs"]
 mod disks;
+#[path = "it/hostile.rs"]
+mod hostile;
 #[path = "it/levels.rs"]
 mod levels;
 #[path = "it/looks.rs"]

@@ -195,7 +195,7 @@ impl Driver {
                 tracing::debug!(reason, "dial failed");
                 self.input(at, Input::DialFailed);
             }
-            LinkWhat::Message { link, message } => {
+            LinkWhat::Message { link, message, room: _room } => {
                 if links.knows(link) {
                     tracing::trace!(link = link.0, ?message, "received");
                     self.input(at, Input::LinkMessage { link, message: *message });

@@ -5,15 +5,17 @@
 //! for a moment, because a socket that is closed with unread bytes resets the connection and
 //! takes back what was just said.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tandem_protocol::gateway::input::LinkId;
+use tandem_protocol::limits::PEER_FRAME_MAX_BYTES;
 use tandem_protocol::wire::codec::{self, FrameError};
 use tandem_protocol::wire::peer::{Message, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use super::{Connection, Reporter};
@@ -25,6 +27,9 @@ use crate::live::Live;
 const WRITE_BYTES: usize = 256 * 1024;
 /// Room that a reader makes for the next read.
 const READ_BYTES: usize = 64 * 1024;
+/// Bytes of messages that one connection has read and the driver has not handled: two of the
+/// largest. Past it the connection is not read.
+const UNHANDLED_BYTES: usize = 2 * PEER_FRAME_MAX_BYTES;
 /// A peer that was told to go has this long to read why.
 const LINGER: Duration = Duration::from_millis(250);
 
@@ -88,8 +93,10 @@ async fn read(
     read_ahead: Bytes,
 ) -> LinkWhat {
     let mut buffer = BytesMut::from(read_ahead.as_ref());
+    let unhandled = Arc::new(Semaphore::new(UNHANDLED_BYTES));
     loop {
         loop {
+            let before = buffer.len();
             match codec::decode(&mut buffer) {
                 Ok(Some(message)) => match (kind, message) {
                     (LaneKind::Bulk(live, levels), Message::Live { all, values }) => {
@@ -106,8 +113,16 @@ async fn read(
                         if matches!(message, Message::Heartbeat(_)) {
                             reporter.heard.heartbeat(link, reporter.clock.now());
                         }
+                        // At most one frame and those before it that were passed over.
+                        let size = before.saturating_sub(buffer.len()).min(UNHANDLED_BYTES);
+                        let size = u32::try_from(size).unwrap_or(u32::MAX);
+                        let room = Arc::clone(&unhandled).acquire_many_owned(size).await;
+                        let Ok(room) = room else {
+                            let reason = "its room is closed".to_owned();
+                            return LinkWhat::Ended { link, reason };
+                        };
                         let message = Box::new(message);
-                        reporter.report(LinkWhat::Message { link, message }).await;
+                        reporter.report(LinkWhat::Message { link, message, room }).await;
                     }
                     (LaneKind::Bulk(..), _) => {
                         return LinkWhat::Garbage { link, reason: Refusal::Malformed };

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tandem_protocol::gateway::input::{LinkId, Side};
 use tandem_protocol::gateway::output::Lane;
+use tandem_protocol::item::{Change, ItemKey, Kind, Position, Update};
+use tandem_protocol::limits::PEER_FRAME_MAX_BYTES;
 use tandem_protocol::node::Level;
 use tandem_protocol::tag::{Quality, Sample, TagValue};
 use tandem_protocol::time::UnixMs;
@@ -88,7 +90,7 @@ async fn messages_come_in_order_and_the_last_words_before_the_end() {
     a.links.close(near);
     for n in 0..1000 {
         match b.next().await {
-            LinkWhat::Message { link, message } => {
+            LinkWhat::Message { link, message, .. } => {
                 assert_eq!((link, *message), (far, Message::Ask { n }));
             }
             other => panic!("{other:?}"),
@@ -176,7 +178,7 @@ async fn the_bulk_connection_joins_by_its_proof_and_carries_chunks_and_live_valu
     b.links.join_bulk(said, *joined);
 
     match b.next().await {
-        LinkWhat::Message { link, message } => {
+        LinkWhat::Message { link, message, .. } => {
             assert_eq!((link, *message), (far, Message::Chunk(chunk)));
         }
         other => panic!("{other:?}"),
@@ -198,4 +200,23 @@ async fn a_bulk_connection_without_a_proof_is_dropped() {
     let mut end = [0u8; 1];
     let read = timeout(Duration::from_secs(10), near.read(&mut end)).await.expect("in time");
     assert_eq!(read.unwrap_or(0), 0);
+}
+
+/// What is read and not handled is bounded in bytes, however many messages the queue could hold.
+#[tokio::test]
+async fn large_messages_wait_in_the_socket() {
+    let (mut a, near, mut b, _far) = linked().await;
+    let body = Some(Bytes::from(vec![0; PEER_FRAME_MAX_BYTES - 1024]));
+    let changes = vec![Change { key: ItemKey::new("project", "large"), body }];
+    let update = Update { position: Position::default(), changes, alone: false };
+    let message = Message::Updates { kind: Kind::Config, updates: vec![update] };
+    for _ in 0..4 {
+        a.links.send(near, Lane::Control, message.clone());
+    }
+    let (first, _second) = (b.next().await, b.next().await);
+    assert!(matches!(first, LinkWhat::Message { .. }));
+    let third = timeout(Duration::from_millis(200), b.events.recv()).await;
+    assert!(third.is_err(), "a third is read before one is handled");
+    drop(first);
+    assert!(matches!(b.next().await, LinkWhat::Message { .. }));
 }

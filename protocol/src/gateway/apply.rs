@@ -138,9 +138,10 @@ impl Gateway {
         }
     }
 
-    /// The peer wants all config once more.
+    /// The peer wants all config once more; a transfer that runs brings it.
     pub(super) fn send_config_again(&mut self) {
-        if self.sends(Kind::Config) {
+        let runs = self.link.as_ref().is_some_and(|link| link.config.moving());
+        if self.sends(Kind::Config) && !runs {
             self.send_all_anew(Kind::Config);
         }
     }

@@ -35,6 +35,10 @@ impl Gateway {
     }
 
     fn established_message(&mut self, link: LinkId, message: Message) {
+        if let Some((reason, why)) = self.misplaced(&message) {
+            self.break_link(link, reason, why);
+            return;
+        }
         match message {
             Message::Heartbeat(heartbeat) => {
                 self.hear();

@@ -264,7 +264,8 @@ impl Gateway {
             | Refusal::TooSlow
             | Refusal::DeclaredLost
             | Refusal::LevelChanged
-            | Refusal::UnknownLineage => Severity::Warning,
+            | Refusal::UnknownLineage
+            | Refusal::Flood => Severity::Warning,
         };
         self.event(severity, EventKind::Refused, text, facts);
         self.redial_later();
@@ -354,6 +355,7 @@ impl Refusal {
             Refusal::LevelChanged => "the level changed: hello again",
             Refusal::Stopping => "the node stops",
             Refusal::UnknownLineage => "the configs have nothing in common",
+            Refusal::Flood => "more words than a pair has for each other",
         }
     }
 

@@ -209,6 +209,7 @@ impl Gateway {
     pub(super) fn tick(&mut self) {
         let late = self.now.since(self.next_tick);
         self.next_tick = self.now + self.settings.ping_rate();
+        self.words = 0;
         if late > self.span() / 2 && !planted::is(RuleFault::AccuserUnexcused) {
             // This node was stalled: it neither accuses nor counts itself as in sync.
             self.peer.no_silence_before = self.now + self.dial_span();

@@ -6,14 +6,14 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::limits::PEER_FRAME_MAX_BYTES;
+use crate::limits::{PEER_FRAME_MAX_BYTES, PEER_WORD_MAX_BYTES};
 use crate::wire::peer::Message;
 
 /// Why bytes are not a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Longer than 4 MiB.
-    #[error("frame of {length} bytes is longer than {PEER_FRAME_MAX_BYTES}")]
+    /// Longer than 4 MiB, or than 64 KiB where it moves no items.
+    #[error("frame of {length} bytes is longer than it may be")]
     Oversized {
         /// The length that was announced.
         length: usize,
@@ -51,7 +51,10 @@ pub fn decode(input: &mut BytesMut) -> Result<Option<Message>, FrameError> {
         }
         input.advance(4);
         let frame: Bytes = input.split_to(length).freeze();
-        match minicbor::decode(&frame) {
+        match minicbor::decode::<Message>(&frame) {
+            Ok(message) if length > PEER_WORD_MAX_BYTES && !message.moves_items() => {
+                return Err(FrameError::Oversized { length });
+            }
             Ok(message) => return Ok(Some(message)),
             Err(error) if names_another_message(&error) => {}
             Err(error) => return Err(FrameError::Malformed(error.to_string())),

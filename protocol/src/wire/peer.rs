@@ -305,3 +305,16 @@ pub enum Message {
         last: bool,
     },
 }
+
+impl Message {
+    /// Whether it carries items or values: such a frame may be long.
+    pub fn moves_items(&self) -> bool {
+        matches!(
+            self,
+            Message::Updates { .. }
+                | Message::Chunk(_)
+                | Message::Live { .. }
+                | Message::Alone { .. }
+        )
+    }
+}

@@ -78,7 +78,7 @@ async fn two_backups() -> Result {
 }
 
 /// How much of the machine's memory a node holds, in KiB.
-fn resident_kib(node: &Node) -> Result<u64> {
+pub(crate) fn resident_kib(node: &Node) -> Result<u64> {
     let status = format!("/proc/{}/status", node.process()?.pid());
     let text = std::fs::read_to_string(status).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -88,7 +88,7 @@ fn resident_kib(node: &Node) -> Result<u64> {
 /// Connections of a flood; each asks for a link and sends what a peer would, without a hello.
 const FLOOD: usize = 150;
 /// What a flood may cost: far less than what it sends.
-const FLOOD_KIB_MAX: u64 = 96 * 1024;
+pub(crate) const FLOOD_KIB_MAX: u64 = 96 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_links_harms_nobody() -> Result {

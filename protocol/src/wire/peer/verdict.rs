@@ -122,6 +122,9 @@ pub enum Refusal {
     /// The data cannot be taken from this peer (another config lineage).
     #[n(17)]
     UnknownLineage,
+    /// More words than a pair has for each other.
+    #[n(18)]
+    Flood,
 }
 
 /// In which way a node leaves.
