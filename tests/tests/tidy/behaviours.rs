@@ -97,6 +97,11 @@ fn every_behaviour_names_tests_that_exist() {
     let page = std::fs::read_to_string(root().join(PAGE)).expect("the page is there");
     let report = wrong(&page, |path| std::fs::read_to_string(root().join(path)).ok());
     assert!(report.is_empty(), "{PAGE}:\n{report}");
+    let count = rows(&page).iter().filter(|row| row.number.starts_with('B')).count();
+    let head = page.split("\n\n## ").next().unwrap_or_default().replace('\n', " ");
+    let named = format!(": {count} behaviours (");
+    assert!(head.contains(&named), "{PAGE}: the head does not say{named}");
+    assert!(head.contains(&format!(" {SCHEDULES} schedules")), "{PAGE}: its schedules");
 }
 
 #[test]
