@@ -28,3 +28,5 @@ mod peers;
 mod proxy;
 #[path = "it/surface.rs"]
 mod surface;
+#[path = "it/words.rs"]
+mod words;

@@ -11,8 +11,6 @@ use tandem_tests::harness::{Node, Operator, Pair, Result, until};
 use tandem_tests::relay::{Relay, To};
 use tokio::time::Instant;
 
-use super::peers::LOST;
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sent_is_not_received() -> Result {
     let relay = Relay::reserved().await?;
@@ -33,7 +31,7 @@ async fn sent_is_not_received() -> Result {
     pair.master().kill().await?;
     pair.backup().becomes_active().await?;
     assert!((value_of(pair.backup().base(), SETPOINT).await? - 3.0).abs() < 0.01);
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,7 +50,7 @@ async fn ack_alone_then_restart() -> Result {
     let alarm = operator.bound.alarms.iter().find(|alarm| alarm.name == ALARM);
     let seen = alarm.map(|alarm| (alarm.raised, alarm.acked, alarm.raise));
     assert_eq!(seen, Some((true, true, raise)), "still raised and acked");
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 async fn raised(node: &Node) -> Result<u64> {
@@ -79,7 +77,7 @@ async fn an_ack_survives_the_active_node() -> Result {
     let mut alarms = operator.bound.alarms.iter();
     let alarm = alarms.find(|alarm| alarm.name == ALARM);
     assert!(alarm.is_some_and(|alarm| alarm.acked && alarm.raise == raise), "{alarm:?}");
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,7 +103,7 @@ async fn keyed_post_answer_lost() -> Result {
     let at_b = post_keyed(pair.backup().base(), WRITES, 1.0, "k-1").await?;
     assert_eq!(at_b.status, 200, "{}", at_b.text());
     assert!((value_of(pair.backup().base(), WRITES).await? - 1.0).abs() < 0.01, "done once");
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,7 +122,7 @@ async fn setpoint_in_a_frozen_socket() -> Result {
     assert!((value_of(pair.master().base(), SETPOINT).await? - 5.0).abs() < 0.01);
     // It goes on by itself: nobody else can be active.
     assert_eq!(operator.writes(SETPOINT, 7.0).await?.0, Outcome::Applied);
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,5 +164,5 @@ async fn live_values_and_config_reach_the_standby() -> Result {
         .await?;
     assert_eq!(first.tag, "Plant/Fast");
     assert!(first.value.is_some());
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }

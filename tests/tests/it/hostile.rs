@@ -15,14 +15,23 @@ use tandem_tests::harness::project::SETPOINT;
 use tandem_tests::harness::{Node, Operator, Pair, Result, until};
 use tandem_tests::puppet::Puppet;
 
-use super::peers::{FLOOD_KIB_MAX, LOST, resident_kib};
+use super::peers::{FLOOD_KIB_MAX, resident_kib};
+use super::words::NO_MESSAGE;
 
 /// A link is closed by then: the longest is a silent one, one span.
 const CLOSED_MAX: Duration = Duration::from_secs(5);
 /// For so long a flood goes on, if it is let.
 const FLOOD: Duration = Duration::from_secs(3);
-/// What a node says of a peer that it closes.
-const REFUSED: &[&str] = &["refused: "];
+/// What a node says of links that it closes.
+const CLOSED: &[&str] = &[
+    NO_MESSAGE,
+    "refused: a message that does not fit the link",
+    "refused: a receipt for a chunk that was not sent",
+    "refused: a receipt for what was not sent",
+    "refused: an active node's word to an active node",
+    "refused: an answer for a level that was not given",
+    "refused: more words than a pair has for each other",
+];
 
 /// A pair whose backup is played by the test.
 struct Stage {
@@ -72,7 +81,7 @@ impl Stage {
         self.pair.backup().becomes_active().await?;
         let kept = value_of(self.pair.backup().base(), SETPOINT).await?;
         assert!((kept - self.value).abs() < 0.01, "{kept} instead of {}", self.value);
-        self.pair.ends(&[REFUSED, LOST].concat()).await
+        self.pair.ends(CLOSED).await
     }
 }
 

@@ -11,7 +11,7 @@ use tandem_tests::harness::wait::let_pass;
 use tandem_tests::harness::{Operator, Pair, Result};
 use tokio::time::Instant;
 
-use super::peers::LOST;
+use super::words::STALLED;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_backup_in_the_dark() -> Result {
@@ -36,7 +36,7 @@ async fn cut_backup_in_the_dark() -> Result {
     let (outcome, copies) = operator.writes(SETPOINT, 12.0).await?;
     assert_eq!((outcome, copies), (Outcome::Applied, 2));
     assert!((value_of(pair.master().base(), SETPOINT).await? - 12.0).abs() < 0.01);
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,7 +63,7 @@ async fn thaw() -> Result {
     pair.backup().kill().await?;
     pair.master().becomes_active().await?;
     assert!((value_of(pair.master().base(), SETPOINT).await? - 2.0).abs() < 0.01);
-    pair.ends(LOST).await
+    pair.ends(&[STALLED]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,7 +81,7 @@ async fn quick_restart() -> Result {
         let kept = value_of(now.base(), SETPOINT).await?;
         assert!((kept - f64::from(round)).abs() < 0.01, "{kept} after round {round}");
     }
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 /// The backup's looks are held until the master's port is bound again: no look finds it gone.
@@ -109,7 +109,7 @@ async fn quick_restart_before_the_look() -> Result {
         let was_active = |event: &serde_json::Value| event["detail"]["to"] == "Active";
         assert!(!moved.is_some_and(|event| was_active(&event)), "the backup never was");
     }
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +135,7 @@ async fn cold_start_any_order() -> Result {
         let kept = value_of(pair.backup().base(), SETPOINT).await?;
         assert!((kept - round).abs() < 0.01, "{kept} instead of {round} ({first} first)");
     }
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,7 +152,7 @@ async fn peer_dies_in_join_wait() -> Result {
     pair.master().kill().await?;
     pair.backup().becomes_active().await?;
     assert!(start.elapsed() < Duration::from_secs(5), "not by the join wait");
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,7 +166,7 @@ async fn manual_standby_master_and_backup_dies() -> Result {
     assert_eq!(pair.settles().await?.id(), "b", "a returned node stays standby");
     pair.backup().kill().await?;
     pair.master().becomes_active().await?;
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -174,7 +174,7 @@ async fn manual_cold_start() -> Result {
     let named = Pair::named("manual_cold_start");
     let pair = named.shared("master_recovery_mode = \"Manual\"").start().await?;
     pair.settles().await?;
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,7 +190,7 @@ async fn active_backup_killed() -> Result {
     pair.backup().kill().await?;
     pair.master().becomes_active().await?;
     assert!(start.elapsed() < Duration::from_millis(700), "took {:?}", start.elapsed());
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,7 +202,7 @@ async fn a_planned_stop_is_told() -> Result {
     assert!(status.success(), "{status}");
     pair.backup().becomes_active().await?;
     assert!(start.elapsed() < Duration::from_secs(2), "took {:?}", start.elapsed());
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,7 +220,7 @@ async fn one_way_cut() -> Result {
             .await?;
         border.heal();
         assert_eq!(pair.settles().await?.id(), "a", "neither answered alone: the master stays");
-        pair.ends(LOST).await?;
+        pair.ends(&[]).await?;
     }
     Ok(())
 }
@@ -239,5 +239,5 @@ async fn alone_for_long() -> Result {
     }
     let status = pair.master().status().await?;
     assert_eq!((status.level, status.fenced), (Level::Active, false));
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }

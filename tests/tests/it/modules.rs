@@ -13,8 +13,6 @@ use tandem_tests::harness::{Node, Operator, Pair, Project, Result, until, web};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::peers::LOST;
-
 const SOON: Duration = Duration::from_secs(10);
 
 /// A webhook: hears what is posted, and answers only when it is told to.
@@ -149,7 +147,7 @@ async fn a_notification_is_sent_at_least_once_over_a_kill() -> Result {
     // What was confirmed is not sent again.
     let_pass(Duration::from_secs(1)).await;
     assert_eq!(desk.heard().len(), 2, "{:?}", desk.heard());
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,7 +160,7 @@ async fn a_notification_in_its_delay_outlives_its_node() -> Result {
     let heard = desk.hears(1).await?;
     assert_eq!(heard[0]["node"], json!("b"));
     assert_eq!(heard.len(), 1);
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,7 +200,7 @@ async fn shelves_and_acks_with_a_name_survive_a_takeover() -> Result {
     let wrong = posts(pair.backup(), "shelve", json!({"seconds": 1, "who": ""})).await?;
     assert_eq!(wrong, 400);
     assert_eq!(posts(pair.backup(), "burn", json!({})).await?, 404);
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,5 +227,5 @@ async fn a_warm_standby_waits_without_effect() -> Result {
     assert_eq!(state.raise, 1, "what was computed beside the active node raised nothing");
     let_pass(Duration::from_millis(500)).await;
     assert_eq!(desk.heard().len(), 1, "{:?}", desk.heard());
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }

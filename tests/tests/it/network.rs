@@ -10,7 +10,7 @@ use tandem_tests::harness::proxy::{Proxy, ProxySpec};
 use tandem_tests::harness::{Lan, Node, Operator, Pair, Result, until};
 use tokio::time::Instant;
 
-use super::peers::LOST;
+use super::words::ARCHIVED;
 
 const STAYS_MAX: Duration = Duration::from_secs(5);
 
@@ -50,7 +50,7 @@ async fn one_way_cut_towards_the_backup() -> Result {
     let mut operator = Operator::at(pair.master().base()).await?;
     lan.cut_one_way("a", "b")?;
     both_and_healed(&lan, &pair, &mut operator).await?;
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,7 +59,7 @@ async fn one_way_cut_towards_the_master() -> Result {
     let mut operator = Operator::at(pair.master().base()).await?;
     lan.cut_one_way("b", "a")?;
     both_and_healed(&lan, &pair, &mut operator).await?;
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +73,7 @@ async fn refused_by_firewall() -> Result {
     let took = start.elapsed();
     assert!(took < Duration::from_millis(600), "a refusal counts at once: {took:?}");
     both_and_healed(&lan, &pair, &mut operator).await?;
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,7 +88,7 @@ async fn refused_by_firewall_without_trust() -> Result {
     let took = start.elapsed();
     assert!(took > Duration::from_millis(650), "only silence counts: {took:?}");
     both_and_healed(&lan, &pair, &mut operator).await?;
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,7 +105,7 @@ async fn a_pulled_cable() -> Result {
     assert_eq!(pair.settles().await?.id(), "b", "B answered an operator, A none");
     assert_eq!(operator.writes(SETPOINT, 22.0).await?, (Outcome::Applied, 2));
     assert!((value_of(pair.backup().base(), SETPOINT).await? - 22.0).abs() < 0.01);
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 /// The name of A is gone, and so is the link: B comes back by the address that was good last.
@@ -136,7 +136,7 @@ async fn nameless(name: &str, server_swallows: bool) -> Result {
     let took = start.elapsed();
     assert!(took < Duration::from_secs(8), "by the address that was good last: {took:?}");
     assert!((value_of(pair.backup().base(), SETPOINT).await? - 31.0).abs() < 0.01);
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,9 +183,9 @@ async fn two_proxies_two_actives() -> Result {
     let mut anew = Operator::at(&near_b).await?;
     assert_eq!(anew.writes(SETPOINT, 43.0).await?, (Outcome::Applied, 2));
     assert!((value_of(&near_a, SETPOINT).await? - 43.0).abs() < 0.01, "one pair again");
-    let unlisted = other.log().unlisted(LOST);
+    let unlisted = other.log().unlisted(&[]);
     assert!(unlisted.is_empty(), "{unlisted:#?}");
-    pair.ends(LOST).await
+    pair.ends(&[ARCHIVED]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,7 +217,7 @@ async fn listener_restart() -> Result {
     let took = start.elapsed();
     assert!(took < Duration::from_millis(150), "the port was closed {took:?} before the end");
     pair.backup().becomes_active().await?;
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 /// Waits until a proxy answers from this node.

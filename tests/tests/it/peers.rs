@@ -10,8 +10,7 @@ use tandem_tests::harness::project::SETPOINT;
 use tandem_tests::harness::{Node, NodeSpec, Operator, Pair, Result, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// What a pair says when one node is lost.
-pub(crate) const LOST: &[&str] = &["peer is lost", "peer lost", "lost", "archive", "fence", "both"];
+use super::words::{BEFORE_HELLO, NO_MESSAGE, REFUSED, REFUSED_THERE};
 
 const READ_MAX: Duration = Duration::from_secs(15);
 
@@ -45,7 +44,7 @@ async fn refused(
         assert!(!ended.success(), "{ended}");
     }
     pair.master().becomes_active().await?;
-    pair.ends(&["refuse", "Refused", reason]).await
+    pair.ends(&[REFUSED, REFUSED_THERE]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,7 +73,7 @@ async fn two_backups() -> Result {
     let ended = pair.master().process()?.ends(READ_MAX).await?;
     assert!(!ended.success(), "{ended}");
     pair.backup().becomes_active().await?;
-    pair.ends(&["refuse", "TwoBackups", "lost"]).await
+    pair.ends(&[REFUSED, REFUSED_THERE]).await
 }
 
 /// How much of the machine's memory a node holds, in KiB.
@@ -113,8 +112,7 @@ async fn a_flood_of_links_harms_nobody() -> Result {
     flood.shutdown().await;
     let active = pair.settles().await?;
     assert_eq!(active.status().await?.term.map(|term| term.counter), Some(1), "no level moved");
-    let listed = ["refused", "Malformed", "Oversized", "Unexpected", "TooSlow", "no hello"];
-    pair.ends(&listed).await
+    pair.ends(&[BEFORE_HELLO, NO_MESSAGE]).await
 }
 
 /// Dials again and again; on each connection it sends one thing for as long as that is read.

@@ -14,7 +14,7 @@ use tandem_tests::harness::{Operator, Pair, Result, Socket, until, web};
 use tandem_tests::relay::{Relay, To};
 use tokio::task::JoinSet;
 
-use super::peers::LOST;
+use super::words::STALLED;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_is_moved_and_stays_open() -> Result {
@@ -34,7 +34,7 @@ async fn a_socket_is_moved_and_stays_open() -> Result {
     assert_eq!(to, "b");
     assert!(operator.resumes().await?, "nothing was missed");
     assert_eq!(operator.writes(SETPOINT, 2.0).await?, (Outcome::Applied, 1));
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,7 +62,7 @@ async fn requests_are_held_over_a_kill() -> Result {
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
     assert!((value_of(&base, WRITES).await? - 30.0).abs() < 0.01, "each done once");
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,7 +76,7 @@ async fn post_held_at_freeze() -> Result {
     pair.master().thaw()?;
     assert_eq!(pair.settles().await?.id(), "b");
     assert!((value_of(base, WRITES).await? - 1.0).abs() < 0.01, "done once");
-    pair.ends(LOST).await
+    pair.ends(&[STALLED]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,7 +120,7 @@ async fn half_a_frame() -> Result {
     operator.resumes().await?;
     let text = operator.bound.props.get("text").and_then(serde_json::Value::as_str);
     assert_eq!(text.map(str::len), Some(30_000));
-    pair.ends(LOST).await
+    pair.ends(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
