@@ -56,7 +56,11 @@ pub trait Archive: Debug + Send {
     fn keep(&mut self, kind: Kind, bytes: &[u8]) -> io::Result<String>;
 }
 
-/// An archive in a folder: `kept-<milliseconds since 1970>.cbor`.
+/// Files of each kind that a folder keeps: older ones have been looked at, or never will be.
+const FILES_MAX: usize = 5;
+
+/// An archive in a folder: `kept-<milliseconds since 1970>.cbor`. It keeps the newest files of
+/// each kind; an old one goes when a new one lasts.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -72,21 +76,111 @@ impl Folder {
 impl Archive for Folder {
     fn keep(&mut self, kind: Kind, bytes: &[u8]) -> io::Result<String> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let mut time = since.as_millis();
-        let (path, name) = loop {
-            let name = format!("{}-{time}.cbor", kind.as_str());
-            let path = self.path.join(&name);
-            if !path.exists() {
-                break (path, name);
-            }
-            time += 1;
-        };
-        let partial = path.with_extension("partial");
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, &path)?;
+        let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let before = self.files(kind)?;
+        // The newest file has the greatest number, also where the clock was set back.
+        let newest = before.last().map_or(0, |(time, _)| time.saturating_add(1));
+        let name = format!("{}-{}.cbor", kind.as_str(), now.max(newest));
+        let (path, partial) = (self.path.join(&name), self.path.join(kind.as_str()));
+        let partial = partial.with_extension("partial");
+        let written = write_synced(&partial, bytes).and_then(|()| fs::rename(&partial, &path));
+        if let Err(error) = written {
+            // What is left of it would take the space that is lacking.
+            let _ = fs::remove_file(&partial);
+            return Err(error);
+        }
         File::open(&self.path)?.sync_all()?;
+        let over = (before.len() + 1).saturating_sub(FILES_MAX);
+        for (_, old) in before.into_iter().take(over) {
+            match fs::remove_file(&old) {
+                Ok(()) => tracing::info!(file = %old.display(), "an old archive file is removed"),
+                Err(error) => {
+                    tracing::warn!(file = %old.display(), %error, "an old archive file stays");
+                }
+            }
+        }
         Ok(name)
+    }
+}
+
+impl Folder {
+    /// The files of a kind by their times, oldest first.
+    fn files(&self, kind: Kind) -> io::Result<Vec<(u64, PathBuf)>> {
+        let mut files = Vec::new();
+        for found in fs::read_dir(&self.path)? {
+            let path = found?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let time = name.strip_prefix(kind.as_str()).and_then(|rest| rest.strip_prefix('-'));
+            let time = time.and_then(|rest| rest.strip_suffix(".cbor"));
+            if let Some(time) = time.and_then(|digits| digits.parse().ok()) {
+                files.push((time, path));
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Archive as _, FILES_MAX, Folder};
+    use std::path::Path;
+    use tandem_protocol::item::Kind;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let read = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            read.map(|found| found.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_newest_five_of_each_kind_stay() {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::write(data.path().join("config-notes.txt"), "a person's own").unwrap();
+        let mut archive = Folder::new(data.path().to_owned());
+        let other = archive.keep(Kind::Kept, b"other").unwrap();
+        let made: Vec<String> = (0..FILES_MAX + 3)
+            .map(|n| archive.keep(Kind::Config, format!("{n}").as_bytes()).unwrap())
+            .collect();
+        let mut expected = made[3..].to_vec();
+        expected.extend([other, "config-notes.txt".to_owned()]);
+        expected.sort();
+        assert_eq!(names(data.path()), expected);
+        let newest = std::fs::read(data.path().join(made.last().unwrap())).unwrap();
+        assert_eq!(newest, b"7");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_make_the_newest_the_oldest() {
+        let data = tempfile::tempdir().unwrap();
+        let far = 9_000_000_000_000_u64;
+        for n in 0..5 {
+            std::fs::write(data.path().join(format!("config-{}.cbor", far + n)), "old").unwrap();
+        }
+        let name = Folder::new(data.path().to_owned()).keep(Kind::Config, b"new").unwrap();
+        assert_eq!(name, format!("config-{}.cbor", far + 5));
+        let left = names(data.path());
+        assert_eq!((left.len(), left[0].as_str()), (5, "config-9000000000001.cbor"));
+    }
+
+    #[test]
+    fn nothing_goes_while_the_new_one_does_not_last() {
+        let data = tempfile::tempdir().unwrap();
+        for n in 0..5 {
+            std::fs::write(data.path().join(format!("kept-{n}.cbor")), "old").unwrap();
+        }
+        // A folder stands where it would be written.
+        std::fs::create_dir(data.path().join("kept.partial")).unwrap();
+        Folder::new(data.path().to_owned()).keep(Kind::Kept, b"new").unwrap_err();
+        let files = names(data.path()).into_iter().filter(|name| name.ends_with(".cbor"));
+        assert_eq!(files.count(), 5);
     }
 }
