@@ -53,6 +53,10 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// The disk has no space, not even in what is kept for terms. What was to be stored can be
+    /// stored when there is.
+    #[error("the disk is full")]
+    Full,
     /// The rules say that this node must not run.
     #[error("this node must not run: {0}")]
     Refused(String),
@@ -75,6 +79,7 @@ impl Error {
             | Error::File { .. }
             | Error::Folder { .. }
             | Error::Store { .. }
+            | Error::Full
             | Error::Refused(_)
             | Error::Setup { .. } => EXIT_FAILURE,
         }

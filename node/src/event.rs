@@ -1,7 +1,9 @@
 //! All that wakes the driver: one closed enum.
 
 use bytes::Bytes;
-use tandem_protocol::gateway::input::{ActiveAnswer, LinkId, LookId, Request, Side, StoreTicket};
+use tandem_protocol::gateway::input::{
+    ActiveAnswer, LinkId, LookId, Request, Side, StoreTicket, Stored,
+};
 use tandem_protocol::gateway::output::Answer;
 use tandem_protocol::item::ItemKey;
 use tandem_protocol::time::Instant;
@@ -15,14 +17,21 @@ use crate::peer::Connection;
 pub enum Event {
     /// A connection of the link did something.
     Link(LinkEvent),
-    /// A store has ended.
+    /// A store has ended, or waits for space.
     Stored {
         /// When.
         at: Instant,
         /// Which store.
         ticket: StoreTicket,
-        /// Whether it is durable.
-        ok: bool,
+        /// How it stands.
+        how: Stored,
+    },
+    /// The disk has become full, or has space again.
+    DiskFull {
+        /// When.
+        at: Instant,
+        /// Whether it is full.
+        full: bool,
     },
     /// A room asks.
     Asked(Asked),

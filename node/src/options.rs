@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tandem_protocol::gateway::input::Secret;
+use tandem_protocol::limits::{MAX_DISK_MB_MAX, MAX_DISK_MB_MIN};
 use tandem_protocol::node::{NodeId, PairId, Role};
 use tandem_protocol::settings::SharedSettings;
 
@@ -20,6 +21,9 @@ use layer::Layer;
 
 /// The shortest secret that a pair may share: what a person types by hand is longer.
 const SECRET_MIN_BYTES: usize = 8;
+
+/// What `max_disk_mb` is where it is not set: weeks of an engineer's work.
+const MAX_DISK_MB: u64 = 100;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -58,7 +62,7 @@ pub struct Options {
     /// The folder of projects that the master pushes into the store at each start, over what was
     /// changed there since.
     pub projects_dir: Option<PathBuf>,
-    /// Config updates may take this much space while the peer is away.
+    /// Config updates may take this much space while the peer is away, on disk and in memory.
     pub max_disk_mb: u64,
     /// Whether the process ends with the one that started it.
     pub follow_parent: bool,
@@ -92,6 +96,11 @@ impl Sources {
 }
 
 impl Options {
+    /// Config updates may take so many bytes while the peer is away.
+    pub fn max_disk_bytes(&self) -> u64 {
+        self.max_disk_mb.saturating_mul(1024 * 1024)
+    }
+
     /// Reads all sources.
     ///
     /// # Errors
@@ -137,6 +146,11 @@ impl Options {
         if let Some(url) = &layer.public_address {
             check_url(url).map_err(|why| missing("public_address", &why))?;
         }
+        let max_disk_mb = layer.max_disk_mb.unwrap_or(MAX_DISK_MB);
+        if !(MAX_DISK_MB_MIN..=MAX_DISK_MB_MAX).contains(&max_disk_mb) {
+            let why = format!("{max_disk_mb}: must be from {MAX_DISK_MB_MIN} to {MAX_DISK_MB_MAX}");
+            return Err(missing("max_disk_mb", &why));
+        }
         let shared = layer.shared.unwrap_or_default().over(SharedSettings::default());
         shared.check().map_err(|e| missing("shared", &e.to_string()))?;
         Ok(Options {
@@ -151,7 +165,7 @@ impl Options {
             data_dir: layer.data_dir.unwrap_or_else(|| PathBuf::from("tandem-data")),
             web_dir: layer.web_dir,
             projects_dir: layer.projects_dir,
-            max_disk_mb: layer.max_disk_mb.unwrap_or(100),
+            max_disk_mb,
             follow_parent: layer.follow_parent.unwrap_or(false),
             log: layer.log.unwrap_or_default(),
             log_level: layer.log_level.unwrap_or_else(|| "info".to_owned()),

@@ -165,10 +165,14 @@ async fn push_once(folder: &Folder, driver: &driver::Handle) -> Result<usize, &'
         let n = changes.len();
         match driver.request(Request::Config { changes, expect: Vec::new() }).await {
             Answer::Done { outcome: Outcome::Applied, .. } => count += n,
+            Answer::Done { outcome: Outcome::Unknown, .. } => {
+                return Err("the disk failed while the config was stored");
+            }
             Answer::Done { .. } => return Err("the config was rejected"),
             Answer::Standby => return Err("the node is a standby"),
             Answer::NotMaster => return Err("only the master takes config"),
             Answer::NotStored => return Err("the disk cannot store it"),
+            Answer::DiskFull => return Err("the disk is full"),
             Answer::Busy => return Err("too many requests wait"),
             Answer::NoSession
             | Answer::NoSuchPage

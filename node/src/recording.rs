@@ -17,12 +17,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tandem_protocol::event::{NodeEvent, Severity};
-use tandem_protocol::gateway::input::{Input, Request};
-use tandem_protocol::gateway::output::{Output, StoreWrite};
+use tandem_protocol::gateway::input::{Input, Loaded, Request, Stored};
+use tandem_protocol::gateway::output::{EventKind, Output, StoreWrite};
 use tandem_protocol::item::{Kind, Position, Update};
 use tandem_protocol::term::ActivationId;
 use tandem_protocol::time::{Instant, UnixMs};
-use tandem_protocol::wire::peer::{Message, SyncPlan};
+use tandem_protocol::wire::peer::{Message, PersonAsk, SyncPlan};
 use tracing::Level as LogLevel;
 
 use crate::clock::Clock;
@@ -59,6 +59,10 @@ struct Inner {
     there: [Option<Position>; 2],
     /// When a person last wished for a full transfer.
     wished: Option<Instant>,
+    /// When a room that cannot apply what it has last asked for one of config.
+    unapplied: Option<Instant>,
+    /// What the config updates that wait may take, in bytes.
+    queue_max: u64,
     /// The activation that acts, and since when it does.
     active: Option<(ActivationId, Instant)>,
 }
@@ -88,9 +92,21 @@ impl Handle {
             here,
             there: [None; 2],
             wished: None,
+            unapplied: None,
+            queue_max: u64::MAX,
             active: None,
         };
         Handle { clock, inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// What an earlier run of this node has left: config updates that wait for the other node.
+    /// They may take `queue_max` bytes.
+    pub fn resume(&self, queue_max: u64, loaded: &Loaded) {
+        let mut inner = self.lock();
+        inner.queue_max = queue_max;
+        let shared = loaded.ledger.config_shared;
+        let queued = loaded.config.log.iter().filter(|u| u.position.sequence > shared);
+        queued.for_each(|update| inner.counts.waits(Kind::Config, update));
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -101,7 +117,7 @@ impl Handle {
     pub fn hear(&self, now: Instant, input: &Input) -> Option<NodeEvent> {
         match input {
             Input::LinkMessage { message, .. } => self.hear_message(now, message),
-            Input::Stored { ticket, ok: true } => {
+            Input::Stored { ticket, how: Stored::Durable } => {
                 self.lock().counts.stored(now, *ticket);
                 None
             }
@@ -125,6 +141,7 @@ impl Handle {
                 inner.counts.receipt(now, *kind, received.sequence);
             }
             Message::Sync { kind, plan, .. } => return self.syncs(now, *kind, plan, false),
+            Message::Request { ask: PersonAsk::Config, .. } => self.lock().unapplied = Some(now),
             _ => {}
         }
         None
@@ -135,6 +152,12 @@ impl Handle {
         match output {
             Output::Send { message: Message::Sync { kind, plan, .. }, .. } => {
                 return self.syncs(now, *kind, plan, true);
+            }
+            Output::Send { message: Message::Request { ask: PersonAsk::Config, .. }, .. } => {
+                self.lock().unapplied = Some(now);
+            }
+            Output::Event(event) if event.kind == EventKind::Queue => {
+                self.lock().counts.full_sync_needed(Kind::Config);
             }
             Output::Store { ticket, writes } => {
                 let mut inner = self.lock();
@@ -174,21 +197,31 @@ impl Handle {
 
     fn syncs(&self, now: Instant, kind: Kind, plan: &SyncPlan, sends: bool) -> Option<NodeEvent> {
         let mut inner = self.lock();
-        let full = matches!(plan, SyncPlan::Full { .. });
+        let full = match plan {
+            SyncPlan::Full { at, .. } => Some(at.sequence),
+            SyncPlan::Tail { .. } => None,
+        };
         match sends {
             true => inner.counts.push_begins(kind, full),
-            false => inner.counts.pull_begins(now, kind, full),
+            false => inner.counts.pull_begins(now, kind, full.is_some()),
         }
         let SyncPlan::Full { bytes, archive, at, .. } = plan else { return None };
         let here = inner.here[place(kind)];
         let receiver = if sends { inner.there[place(kind)].unwrap_or_default() } else { here };
-        let wished = inner.wished.is_some_and(|since| now.since(since) < WISH_LASTS);
+        let lately = |at: Option<Instant>| at.is_some_and(|since| now.since(since) < WISH_LASTS);
+        let (wished, unapplied) = (lately(inner.wished), lately(inner.unapplied));
         drop(inner);
-        let (severity, reason) = match (wished, receiver.sequence, archive) {
-            (true, ..) => (Severity::Info, "a person asked for it"),
-            (_, 0, _) => (Severity::Info, "the receiver held nothing"),
-            (.., true) => (Severity::Warning, "the receiver held changes that the sender's lack"),
-            (.., false) => (Severity::Warning, "the receiver was behind all that the log reaches"),
+        let (severity, reason) = match (receiver.sequence, archive, kind) {
+            _ if wished => (Severity::Info, "a person asked for it"),
+            _ if unapplied && kind == Kind::Config => {
+                (Severity::Warning, "the receiver could not apply what it has")
+            }
+            (0, ..) => (Severity::Info, "the receiver held nothing"),
+            (_, true, _) => (Severity::Warning, "the receiver held changes that the sender's lack"),
+            (.., Kind::Config) => (Severity::Warning, "queue past max_disk_mb"),
+            (.., Kind::Kept) => {
+                (Severity::Warning, "the receiver was behind all that the log reaches")
+            }
         };
         Some(full_sync(
             self.clock.wall(),
@@ -227,6 +260,8 @@ impl Handle {
     /// The config updates' disk cache as it is now.
     pub fn cache_now(&self) -> CacheSample {
         let (updates, bytes) = self.lock().counts.waiting(Kind::Config);
+        // What is past the queue's size is on disk no more.
+        let bytes = bytes.min(self.lock().queue_max);
         CacheSample { time: self.clock.wall(), updates, bytes }
     }
 

@@ -63,6 +63,10 @@ pub fn run(options: Options) -> Result<()> {
     };
     let (database, loaded) =
         store::open(&options.data_dir, &options.node_id, options.pair_id.as_ref())?;
+    let database = match options.pair_id {
+        Some(_) => database.with_config_queue(options.max_disk_bytes()),
+        None => database,
+    };
     let admin = Token::open(&options.data_dir)?;
     let events = events::Handle::open(&options.data_dir)?;
     let listener = port::bind(&options)?;
@@ -171,6 +175,7 @@ impl Core {
         let (config, kept) = (loaded.config.items.clone(), loaded.kept.items.clone());
         let here = [loaded.config.position, loaded.kept.position];
         let recording = recording::Handle::new(clock, options.pair_id.is_some(), here);
+        recording.resume(options.max_disk_bytes(), &loaded);
         let given = gateway_options(options, address)?;
         let gateway = Gateway::new(clock.now(), clock.wall(), given, loaded);
         let published = Arc::new(Published::new(clock, gateway.status(), config, kept));
@@ -219,6 +224,7 @@ fn gateway_options(options: &Options, address: SocketAddr) -> Result<input::Opti
         listens: vec![address.to_string()],
         public_address: public_address(options, address),
         seed: random()?,
+        config_queue_max_bytes: options.max_disk_bytes(),
     })
 }
 

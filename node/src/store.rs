@@ -3,13 +3,17 @@
 //! [`Database`] is one redb file (or, in the simulation, one breakable backend) and knows how to
 //! load and to commit. The room around it is a thread: it joins all that waits into one commit,
 //! so that one fsync serves all, and reports each ticket. It decides nothing; a store that failed
-//! is reported as such, and the same fsync is never tried again.
+//! is reported as such, and the same fsync is never tried again. A full disk is not a failed one:
+//! the first sign of it is told while what is kept for terms and records takes the commit; what
+//! has no room even there waits here, in its order, until there is space.
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::time::Duration;
 
-use tandem_protocol::gateway::input::{Loaded, StoreTicket};
+use tandem_protocol::gateway::input::{Loaded, StoreTicket, Stored};
 use tandem_protocol::gateway::output::StoreWrite;
+use tandem_protocol::item::{Item, ItemKey};
 use tandem_protocol::node::{NodeId, PairId};
 use tokio::sync::mpsc;
 
@@ -19,6 +23,7 @@ use crate::event::Event;
 
 mod archive;
 mod database;
+mod reserve;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -30,6 +35,8 @@ pub use database::Database;
 const QUEUE: usize = 65_536;
 /// Stores joined into one commit: beyond this the first of them would wait for the last.
 const JOINED_MAX: usize = 4_096;
+/// While the disk is full it is looked at this often.
+const SPACE_EVERY: Duration = Duration::from_secs(1);
 /// The database's name in the data folder.
 const FILE: &str = "node.redb";
 /// The archive's name in the data folder.
@@ -100,33 +107,114 @@ pub fn spawn(
 }
 
 fn run(
-    mut database: Database,
+    database: Database,
     clock: Clock,
     mut queue: mpsc::Receiver<Job>,
     stored: &mpsc::Sender<Event>,
 ) {
-    let mut jobs: Vec<Job> = Vec::new();
-    let mut said = false;
-    while let Some(first) = queue.blocking_recv() {
-        jobs.push(first);
-        while jobs.len() < JOINED_MAX {
-            let Ok(next) = queue.try_recv() else { break };
-            jobs.push(next);
-        }
-        let ok = match database.commit(&jobs) {
-            Ok(()) => true,
-            Err(error) => {
-                if !said {
-                    tracing::error!(%error, "the store failed; nothing more is stored");
-                    said = true;
-                }
-                false
+    let timer = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let mut room = Room { database, clock, stored, jobs: Vec::new(), full: false, said: false };
+    // A disk may be full at the start.
+    room.look();
+    loop {
+        let next = match &timer {
+            // While it is full the disk is looked at whether or not something comes.
+            Ok(timer) if room.full => {
+                timer.block_on(async { tokio::time::timeout(SPACE_EVERY, queue.recv()).await.ok() })
             }
+            Ok(_) | Err(_) => Some(queue.blocking_recv()),
         };
-        let at = clock.now();
-        for (ticket, _) in jobs.drain(..) {
-            // A driver that has ended needs no report, but what it gave is stored all the same.
-            let _ = stored.blocking_send(Event::Stored { at, ticket, ok });
+        match next {
+            None => {
+                room.look();
+                continue;
+            }
+            Some(None) => return,
+            Some(Some(first)) => room.jobs.push(first),
+        }
+        while room.jobs.len() < JOINED_MAX {
+            let Ok(next) = queue.try_recv() else { break };
+            room.jobs.push(next);
+        }
+        if !room.store(|| queue.is_closed()) {
+            return;
         }
     }
+}
+
+/// The thread's own.
+struct Room<'a> {
+    database: Database,
+    clock: Clock,
+    stored: &'a mpsc::Sender<Event>,
+    jobs: Vec<Job>,
+    /// Whether the rules know that the disk is full.
+    full: bool,
+    said: bool,
+}
+
+impl Room<'_> {
+    /// Commits all that waits, however long that takes. False: the node ends before there is space.
+    fn store(&mut self, ends: impl Fn() -> bool) -> bool {
+        loop {
+            let how = match self.database.commit(&self.jobs) {
+                Ok(()) => Stored::Durable,
+                Err(Error::Full) => Stored::Full,
+                Err(error) => {
+                    if !self.said {
+                        tracing::error!(%error, "the store failed; nothing more is stored");
+                        self.said = true;
+                    }
+                    Stored::Failed
+                }
+            };
+            // What the rules do with a store that is done depends on whether there is room for more.
+            if how == Stored::Full || self.database.is_short() {
+                self.tell(true);
+            }
+            let at = self.clock.now();
+            for (ticket, _) in &self.jobs {
+                // A driver that has ended needs no report, but what it gave is stored all the same.
+                let _ = self.stored.blocking_send(Event::Stored { at, ticket: *ticket, how });
+            }
+            if how != Stored::Full {
+                self.jobs.clear();
+                self.look();
+                return true;
+            }
+            let bytes = self.jobs.iter().flat_map(|(_, writes)| writes).map(size).sum::<u64>();
+            // A page that changes is written anew, and those above it.
+            while !self.database.has_space(bytes.saturating_mul(3)) {
+                if ends() {
+                    return false;
+                }
+                std::thread::sleep(SPACE_EVERY);
+            }
+        }
+    }
+
+    /// Looks whether the disk is full, or has space again.
+    fn look(&mut self) {
+        let short = self.database.is_short() && !self.database.has_space(0);
+        self.tell(short);
+    }
+
+    fn tell(&mut self, full: bool) {
+        if full != self.full {
+            self.full = full;
+            let _ = self.stored.blocking_send(Event::DiskFull { at: self.clock.now(), full });
+        }
+    }
+}
+
+/// About how many bytes a step takes.
+fn size(write: &StoreWrite) -> u64 {
+    let item = |key: &ItemKey, item: &Item| key.key.len() + item.body.len() + 64;
+    let bytes = match write {
+        StoreWrite::Update { update, .. } => update.size(),
+        StoreWrite::Ledger(_) => 4 * 1024,
+        StoreWrite::Install { items, .. } => items.iter().map(|(k, i)| item(k, i)).sum(),
+        StoreWrite::Archive { items, .. } => items.iter().map(|(k, i)| item(k, i)).sum(),
+    };
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

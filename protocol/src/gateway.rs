@@ -134,8 +134,11 @@ impl Gateway {
         }
         // A choice does not outlive the chosen node's run.
         ledger.choice = ledger.choice.take_if(|choice| choice.node != options.node);
-        let config = Log::new(Kind::Config, config, ledger.config_head)
+        let mut config = Log::new(Kind::Config, config, ledger.config_head)
             .with_marks(ledger.config_marks.clone());
+        if options.pair.is_some() {
+            config = config.with_queue(options.config_queue_max_bytes, ledger.config_shared);
+        }
         let kept = Log::new(Kind::Kept, kept, [0; 32]);
         let settings = options.settings.clone();
         let join_wait = match planted::is(RuleFault::JoinWaitSkipped) {
@@ -206,7 +209,8 @@ impl Gateway {
             Input::Looked { look, all_refused } => self.looked(look, all_refused),
             Input::Asked { answer, .. } => self.asked_active(answer),
             Input::Unapplied { key, reason } => self.cannot_apply(key, &reason),
-            Input::Stored { ticket, ok } => self.stored(ticket, ok),
+            Input::Stored { ticket, how } => self.stored(ticket, how),
+            Input::DiskFull { full } => self.disk_full(full),
             Input::Request { ticket, request, wall } => self.request(ticket, request, wall),
             Input::Stop => self.stop(),
         }
@@ -263,6 +267,7 @@ impl Gateway {
             self.hold_due(),
             self.lag_due(),
             self.unapplied.due(),
+            self.disk.flight_due(),
         ];
         due.into_iter().flatten().min_by_key(|(at, _)| *at).unwrap_or((self.next_tick, "heartbeat"))
     }
@@ -279,6 +284,7 @@ impl Gateway {
         self.dial_time();
         self.forwarded_time();
         self.apply_time();
+        self.leave_full_disk();
         self.stop_time();
     }
 

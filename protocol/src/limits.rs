@@ -60,6 +60,13 @@ pub const UPDATES_IN_FLIGHT_BYTES: usize = 64 * 1024;
 pub const LOG_WINDOW_UPDATES: usize = 4_096;
 /// Updates of each kind held in memory for a tail, in bytes.
 pub const LOG_WINDOW_BYTES: usize = 8 * 1024 * 1024;
+/// Config updates that wait for a backup that is away, in number: they are in memory as well as on
+/// disk, and a small one takes some 300 bytes beside its own.
+pub const CONFIG_QUEUE_UPDATES: usize = 262_144;
+/// The least `max_disk_mb`: what is on its way to a backup that is there fits in any case.
+pub const MAX_DISK_MB_MIN: u64 = 8;
+/// The most `max_disk_mb`: the queue is held in memory too, beside the items themselves.
+pub const MAX_DISK_MB_MAX: u64 = 1_024;
 /// All items of one kind: they are held in memory on both nodes.
 pub const ITEMS_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// One item (a file of a project): it travels in one frame.
@@ -133,6 +140,8 @@ pub const TOOK_WAIT: Duration = Duration::from_secs(1);
 pub const FORWARDED_MAX: usize = 16;
 /// A forwarded request is answered within this time: prepare, freeze and the way there and back.
 pub const FORWARD_WAIT: Duration = Duration::from_millis(3_500);
+/// An active node whose disk is full looks this often whether its peer can take the level.
+pub const FULL_DISK_AGAIN: Duration = Duration::from_secs(5);
 /// Losses of the peer that are this old no longer lengthen the rest of the level.
 pub const LOSSES_REMEMBERED: Duration = Duration::from_secs(600);
 /// The level never rests longer than this.

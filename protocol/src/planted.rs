@@ -78,11 +78,13 @@ pub enum RuleFault {
     MergeDropped,
     /// A merge drops what the other node changed at alarms.
     MergeAckDropped,
+    /// A standby whose config has nothing in common with its peer's takes the level.
+    StrangerTakes,
 }
 
 impl RuleFault {
     /// All of them.
-    pub const ALL: [RuleFault; 34] = [
+    pub const ALL: [RuleFault; 35] = [
         RuleFault::TermUnsynced,
         RuleFault::TakingUnsaid,
         RuleFault::CounterReused,
@@ -117,6 +119,7 @@ impl RuleFault {
         RuleFault::UnansweredMerged,
         RuleFault::MergeDropped,
         RuleFault::MergeAckDropped,
+        RuleFault::StrangerTakes,
     ];
 }
 

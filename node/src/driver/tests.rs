@@ -49,6 +49,7 @@ fn start(folder: &Path) -> Running {
         listens: Vec::new(),
         public_address: String::new(),
         seed: 1,
+        config_queue_max_bytes: 8 * 1024 * 1024,
     };
     let (config, kept) = (loaded.config.items.clone(), loaded.kept.items.clone());
     let gateway = Gateway::new(clock.now(), clock.wall(), options, loaded);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tandem_protocol::event::{NodeEvent, Severity};
 use tandem_protocol::gateway::Gateway;
-use tandem_protocol::gateway::input::{Input, Request, RequestTicket, StoreTicket};
+use tandem_protocol::gateway::input::{Input, Request, RequestTicket, StoreTicket, Stored};
 use tandem_protocol::gateway::output::{Answer, EventKind, GatewayEvent, Output, StoreWrite};
 use tandem_protocol::limits::INPUTS_PER_CLOCK_LOOK;
 use tandem_protocol::time::Instant;
@@ -145,7 +145,7 @@ impl Driver {
             self.link(self.clock.now(), what);
         }
         for ticket in std::mem::take(&mut self.not_stored) {
-            self.input(self.clock.now(), Input::Stored { ticket, ok: false });
+            self.input(self.clock.now(), Input::Stored { ticket, how: Stored::Failed });
         }
         let now = self.clock.now();
         if now >= self.due {
@@ -162,7 +162,8 @@ impl Driver {
                 };
                 self.link(at, what);
             }
-            Event::Stored { at, ticket, ok } => self.input(at, Input::Stored { ticket, ok }),
+            Event::Stored { at, ticket, how } => self.input(at, Input::Stored { ticket, how }),
+            Event::DiskFull { at, full } => self.input(at, Input::DiskFull { full }),
             Event::Asked(asked) => self.asked(asked),
             Event::Unapplied(Unapplied { key, reason }) => {
                 self.input(self.clock.now(), Input::Unapplied { key, reason });

@@ -147,6 +147,7 @@ fn answered(state: &State, answer: Answer) -> Result<Reply, Failure> {
             let reason = "the disk cannot store it: nothing was done";
             Err(Failure::failed(StatusCode::INSUFFICIENT_STORAGE, "not_stored", reason))
         }
+        Answer::DiskFull => Err(Failure::disk_full()),
         Answer::NoSession | Answer::NoSuchPage | Answer::Changed { .. } => {
             let reason = "the node did not understand its own request";
             Err(Failure::failed(StatusCode::INTERNAL_SERVER_ERROR, "internal", reason))

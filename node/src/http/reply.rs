@@ -99,6 +99,12 @@ impl Failure {
             .closing()
     }
 
+    /// 507: there is no space; nothing was done.
+    pub(super) fn disk_full() -> Failure {
+        let reason = "the disk is full: nothing was done";
+        Failure::failed(StatusCode::INSUFFICIENT_STORAGE, "disk_full", reason)
+    }
+
     /// 503 with `Tandem-Standby`: nothing was done.
     pub(super) fn standby(counter: u64, reason: String) -> Failure {
         let status = StatusCode::SERVICE_UNAVAILABLE;

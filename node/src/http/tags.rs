@@ -127,6 +127,7 @@ fn answered(state: &State, answer: Answer) -> Result<Reply, Failure> {
             let reason = "the disk cannot store it: nothing was done";
             Err(Failure::failed(StatusCode::INSUFFICIENT_STORAGE, "not_stored", reason))
         }
+        Answer::DiskFull => Err(Failure::disk_full()),
         Answer::Refused { reason } => {
             Err(Failure::refused(StatusCode::CONFLICT, "refused", &reason))
         }

@@ -166,7 +166,7 @@ pub(super) fn done(answer: Answer) -> Result<u8, Failure> {
         Answer::Standby => Err(Failure::Standby),
         Answer::NotMaster => Err(Failure::NotMaster),
         Answer::Busy => Err(Failure::Busy),
-        Answer::NotStored => Err(Failure::NotStored),
+        Answer::NotStored | Answer::DiskFull => Err(Failure::NotStored),
         answer @ (Answer::Done { outcome: Outcome::Expired | Outcome::Unknown, .. }
         | Answer::NoSession
         | Answer::NoSuchPage

@@ -56,6 +56,8 @@ fn what_is_wrong_is_named_with_file_line_and_key() {
     refused("node_id = \"a\"\nrole = \"Master\"\n", &[], &["pair_id"]);
     refused(&PAIRED.replace("not-a-secret", "short"), &[], &["pair_secret"]);
     refused(&PAIRED.replace("127.0.0.1:8088", "nowhere"), &[], &["peer", "nowhere"]);
+    refused("node_id = \"a\"\nmax_disk_mb = 7\n", &[], &["max_disk_mb", "7", "8 to 1024"]);
+    refused("node_id = \"a\"\nmax_disk_mb = 2000\n", &[], &["max_disk_mb", "8 to 1024"]);
     refused("node_id = \"a\"\npublic_address = \"x\"\n", &[], &["public_address"]);
 }
 

@@ -46,6 +46,8 @@ struct OfKind {
     waiting: VecDeque<Waiting>,
     older: Older,
     waiting_bytes: u64,
+    /// Where a full transfer to the peer leads.
+    pushing: Option<u64>,
     /// The newest update that came from the peer.
     from_peer: Position,
     /// When the pull that is under way began.
@@ -160,6 +162,9 @@ impl Counts {
     /// The peer has received all up to here.
     pub(super) fn receipt(&mut self, now: Instant, kind: Kind, received: u64) {
         let of = self.of(kind);
+        if of.pushing.take_if(|at| received >= *at).is_some() {
+            of.each(u64::MAX, |provider| provider.full_sync_needed = false);
+        }
         if of.older.updates > 0 && received >= of.older.through {
             let older = std::mem::take(&mut of.older);
             of.waiting_bytes = of.waiting_bytes.saturating_sub(older.bytes);
@@ -174,9 +179,25 @@ impl Counts {
         }
     }
 
-    /// This node brings the peer up to date: by a full transfer, or by what follows.
-    pub(super) fn push_begins(&mut self, kind: Kind, full: bool) {
-        self.of(kind).each(u64::MAX, |provider| provider.full_sync_needed = full);
+    /// This node brings the peer up to date: by a full transfer of what is at this sequence, or
+    /// by what follows.
+    pub(super) fn push_begins(&mut self, kind: Kind, full: Option<u64>) {
+        let of = self.of(kind);
+        of.pushing = full;
+        of.each(u64::MAX, |provider| provider.full_sync_needed = full.is_some());
+    }
+
+    /// Only a full transfer brings the peer up to date.
+    pub(super) fn full_sync_needed(&mut self, kind: Kind) {
+        self.of(kind).each(u64::MAX, |provider| provider.full_sync_needed = true);
+    }
+
+    /// An update of an earlier run waits for the peer.
+    pub(super) fn waits(&mut self, kind: Kind, update: &Update) {
+        let of = self.of(kind);
+        let mask = of.mask_of(update);
+        of.each(mask, |provider| provider.pending += 1);
+        of.wait(update, mask);
     }
 
     /// An update goes to the disk: an own one, or one that was received.

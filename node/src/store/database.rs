@@ -1,7 +1,10 @@
 //! One database: identify, load, commit.
 
+use std::fs::OpenOptions;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use redb::backends::FileBackend;
 use redb::{DatabaseError, ReadableDatabase, ReadableTable, StorageBackend};
 use tandem_protocol::gateway::input::{Items, Ledger, Loaded, LoadedKind, StoreTicket};
 use tandem_protocol::gateway::output::StoreWrite;
@@ -9,7 +12,8 @@ use tandem_protocol::item::{Kind, Position, Update};
 use tandem_protocol::node::{NodeId, PairId};
 
 use super::archive::{Archive, ArchiveFile};
-use super::tables::{self, FACTS, FORMAT, KindTables, LEDGER, NODE, PAIR, Window, encode};
+use super::reserve::{Reserve, Spared, is_full};
+use super::tables::{self, FACTS, FORMAT, Held, KindTables, LEDGER, NODE, PAIR, Window, encode};
 use crate::error::{Error, Result};
 
 /// The version of the tables and their rows.
@@ -21,16 +25,27 @@ const CACHE_BYTES: usize = 16 * 1024 * 1024;
 const WAY_OUT: &str = "run the version that wrote it, put back a copy of the folder, or move the \
                        folder away: a standby then takes everything from its peer";
 
+/// Opens the file, or the backend.
+type Opener = Box<dyn Fn() -> std::result::Result<redb::Database, DatabaseError> + Send>;
+
 /// A node's database.
-#[derive(Debug)]
 pub struct Database {
-    redb: redb::Database,
+    open: Opener,
+    /// `None` after a write that had no space: what is in the file is read anew before the next.
+    redb: Option<redb::Database>,
+    reserve: Reserve,
     path: PathBuf,
     archive: Option<Box<dyn Archive>>,
     node: Option<String>,
     config: Window,
     kept: Window,
     failed: bool,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 /// Why rows could not be read.
@@ -46,6 +61,26 @@ pub(super) enum ReadError {
     FailedBefore,
     #[error("there is no archive to keep what would be replaced")]
     NoArchive,
+    #[error("open it anew: {0}")]
+    Reopen(#[from] DatabaseError),
+}
+
+impl ReadError {
+    /// Whether there was no space, and it may be tried again when there is.
+    fn is_full(&self) -> bool {
+        match self {
+            ReadError::Redb(redb::Error::Io(error))
+            | ReadError::Archive(error)
+            | ReadError::Reopen(DatabaseError::Storage(redb::StorageError::Io(error))) => {
+                is_full(error)
+            }
+            ReadError::Redb(_)
+            | ReadError::Reopen(_)
+            | ReadError::Row(_)
+            | ReadError::FailedBefore
+            | ReadError::NoArchive => false,
+        }
+    }
 }
 
 macro_rules! from_redb {
@@ -66,14 +101,19 @@ impl Database {
     /// # Errors
     /// It is in use, is no database, or cannot be read; the text names it.
     pub fn open(path: &Path) -> Result<Database> {
+        let reserve = path.parent().map_or_else(Reserve::none, Reserve::open);
         let read = || {
-            let redb = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path);
-            let mut database = Database::opened(path, redb)?;
+            let (file, behind) = (path.to_owned(), reserve.clone());
+            let open = Box::new(move || open_file(&file, &behind));
+            let mut database = Database { reserve, ..Database::opened(path, open)? };
             // A flipped bit would else be served as a value, or be met only much later.
-            match database.redb.check_integrity() {
-                Ok(true) => Ok(database),
-                Ok(false) => Err(database.unreadable_for("checksums do not fit what is there")),
-                Err(error) => Err(database.unreadable_for(&error.to_string())),
+            let sound = database.redb.as_mut().map(redb::Database::check_integrity);
+            match sound {
+                Some(Ok(true)) | None => Ok(database),
+                Some(Ok(false)) => {
+                    Err(database.unreadable_for("checksums do not fit what is there"))
+                }
+                Some(Err(error)) => Err(database.unreadable_for(&error.to_string())),
             }
         };
         // Pages that lie about their own lengths make the library panic.
@@ -87,16 +127,13 @@ impl Database {
     ///
     /// # Errors
     /// The backend fails, or holds no database.
-    pub fn open_backend(backend: impl StorageBackend) -> Result<Database> {
-        let redb = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend);
-        Database::opened(Path::new("store"), redb)
+    pub fn open_backend(backend: impl StorageBackend + Clone) -> Result<Database> {
+        let open = Box::new(move || builder().create_with_backend(backend.clone()));
+        Database::opened(Path::new("store"), open)
     }
 
-    fn opened(
-        path: &Path,
-        redb: std::result::Result<redb::Database, DatabaseError>,
-    ) -> Result<Database> {
-        let redb = redb.map_err(|error| Error::Folder {
+    fn opened(path: &Path, open: Opener) -> Result<Database> {
+        let redb = open().map_err(|error| Error::Folder {
             path: path.to_owned(),
             reason: match error {
                 DatabaseError::DatabaseAlreadyOpen => "is in use by another process".to_owned(),
@@ -109,7 +146,9 @@ impl Database {
             },
         })?;
         Ok(Database {
-            redb,
+            open,
+            redb: Some(redb),
+            reserve: Reserve::none(),
             path: path.to_owned(),
             archive: None,
             node: None,
@@ -123,6 +162,13 @@ impl Database {
     #[must_use]
     pub fn with_archive(mut self, archive: Box<dyn Archive>) -> Database {
         self.archive = Some(archive);
+        self
+    }
+
+    /// Lets config updates take so many bytes while the peer is away.
+    #[must_use]
+    pub fn with_config_queue(mut self, bytes: u64) -> Database {
+        self.config.set_queue(bytes);
         self
     }
 
@@ -161,7 +207,7 @@ impl Database {
     fn identity(
         &self,
     ) -> std::result::Result<(Option<u32>, Option<String>, Option<String>), ReadError> {
-        let txn = self.redb.begin_write()?;
+        let txn = self.redb()?.begin_write()?;
         let facts = txn.open_table(FACTS)?;
         let text = |key| -> std::result::Result<Option<String>, ReadError> {
             let bytes = facts.get(key)?;
@@ -179,7 +225,7 @@ impl Database {
         node: &NodeId,
         pair: Option<&PairId>,
     ) -> std::result::Result<(), ReadError> {
-        let txn = self.redb.begin_write()?;
+        let txn = self.redb()?.begin_write()?;
         {
             let mut facts = txn.open_table(FACTS)?;
             facts.insert(FORMAT, encode(&FORMAT_NOW).as_slice())?;
@@ -214,13 +260,13 @@ impl Database {
 
     fn read_all(&mut self) -> std::result::Result<Loaded, ReadError> {
         // The tables of a backend that was never identified do not exist yet.
-        let txn = self.redb.begin_write()?;
+        let txn = self.redb()?.begin_write()?;
         txn.open_table(FACTS)?;
         for kind in Kind::ALL {
             KindTables::open(&txn, kind)?;
         }
         txn.commit()?;
-        let txn = self.redb.begin_read()?;
+        let txn = self.redb()?.begin_read()?;
         let facts = txn.open_table(FACTS)?;
         let ledger = match facts.get(LEDGER)? {
             Some(bytes) => minicbor::decode(bytes.value())?,
@@ -234,8 +280,8 @@ impl Database {
             };
             let items: Items =
                 tables::read_items(&txn.open_table(tables::items(kind))?)?.into_iter().collect();
-            let (log, window) = read_log(&txn.open_table(tables::log(kind))?, position)?;
-            *self.window(kind) = window;
+            let (log, held) = read_log(&txn.open_table(tables::log(kind))?, position)?;
+            self.window(kind).refill(held);
             kinds.push(LoadedKind { items, position, log });
         }
         let mut kinds = kinds.into_iter();
@@ -251,15 +297,46 @@ impl Database {
         }
     }
 
+    fn redb(&self) -> std::result::Result<&redb::Database, ReadError> {
+        self.redb.as_ref().ok_or(ReadError::FailedBefore)
+    }
+
+    /// Whether the disk is full: what is kept for terms and records has begun to be used.
+    pub fn is_short(&self) -> bool {
+        self.reserve.is_short()
+    }
+
+    /// Whether the disk has space again, for so many bytes and for what is kept.
+    pub fn has_space(&self, bytes: u64) -> bool {
+        self.reserve.take_back(bytes)
+    }
+
     /// Makes all of these durable in one transaction: all or none.
     ///
     /// # Errors
-    /// Nothing is known to be stored. From then on every commit fails: a disk that lost a write
-    /// is not trusted with the next one.
+    /// [`Error::Full`]: there is no space, and nothing of it is stored; give the same again when
+    /// there is. Else nothing is known to be stored, and from then on every commit fails: a disk
+    /// that lost a write is not trusted with the next one.
     pub fn commit(&mut self, jobs: &[(StoreTicket, Vec<StoreWrite>)]) -> Result<()> {
-        let committed = self.try_commit(jobs);
-        self.failed |= committed.is_err();
-        committed.map_err(|e| Error::Store { what: "commit", reason: e.to_string() })
+        let committed = self.read_anew().and_then(|()| self.try_commit(jobs));
+        committed.map_err(|error| {
+            // It holds on to the error, and its windows are ahead of its tables.
+            self.redb = None;
+            if error.is_full() {
+                return Error::Full;
+            }
+            self.failed = true;
+            Error::Store { what: "commit", reason: error.to_string() }
+        })
+    }
+
+    /// After a write that had no space the file holds the state before it.
+    fn read_anew(&mut self) -> std::result::Result<(), ReadError> {
+        if self.redb.is_none() && !self.failed {
+            self.redb = Some((self.open)()?);
+            self.read_all()?;
+        }
+        Ok(())
     }
 
     fn try_commit(
@@ -270,6 +347,7 @@ impl Database {
             return Err(ReadError::FailedBefore);
         }
         let Database { redb, archive, node, config, kept, .. } = self;
+        let redb = redb.as_ref().ok_or(ReadError::FailedBefore)?;
         // One phase and an fsync: redb's checksums tell a torn commit from a whole one.
         let txn = redb.begin_write()?;
         {
@@ -330,6 +408,20 @@ impl Database {
     }
 }
 
+fn builder() -> redb::Builder {
+    let mut builder = redb::Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+fn open_file(path: &Path, reserve: &Reserve) -> std::result::Result<redb::Database, DatabaseError> {
+    let storage = |error: io::Error| DatabaseError::Storage(redb::StorageError::Io(error));
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).open(path);
+    let backend = FileBackend::new(file.map_err(storage)?)?;
+    builder().create_with_backend(Spared::new(backend, reserve.clone()))
+}
+
 /// The file lasts before anything that it saves is replaced.
 fn keep(
     archive: Option<&mut (dyn Archive + 'static)>,
@@ -345,12 +437,12 @@ fn keep(
 fn read_log(
     table: &impl ReadableTable<u64, &'static [u8]>,
     position: Position,
-) -> std::result::Result<(Vec<Update>, Window), ReadError> {
+) -> std::result::Result<(Vec<Update>, Held), ReadError> {
     let mut log: Vec<Update> = Vec::new();
-    let mut window = Window::default();
+    let mut held = Held::new();
     for row in table.iter()? {
         let (sequence, bytes) = row?;
-        window.push(sequence.value(), bytes.value().len());
+        held.push_back((sequence.value(), bytes.value().len()));
         let update: Update = minicbor::decode(bytes.value())?;
         let follows = log
             .last()
@@ -363,5 +455,5 @@ fn read_log(
     if log.last().is_some_and(|last| last.position != position) {
         log.clear();
     }
-    Ok((log, window))
+    Ok((log, held))
 }

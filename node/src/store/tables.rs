@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use tandem_protocol::gateway::input::Items;
 use tandem_protocol::item::{Item, ItemKey, Kind, Position, Update};
-use tandem_protocol::limits::{LOG_WINDOW_BYTES, LOG_WINDOW_UPDATES};
+use tandem_protocol::limits::{CONFIG_QUEUE_UPDATES, LOG_WINDOW_BYTES, LOG_WINDOW_UPDATES};
 
 /// Small facts by name.
 pub(super) const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
@@ -48,16 +48,46 @@ pub(super) const fn position(kind: Kind) -> &'static str {
     }
 }
 
-/// Which updates the log table of one kind holds: the same window that is held in memory.
-#[derive(Debug, Default)]
+/// Updates that a log table holds: sequence and bytes of each.
+pub(super) type Held = VecDeque<(u64, usize)>;
+
+/// Which updates the log table of one kind holds: all that may be held in memory.
+#[derive(Debug)]
 pub(super) struct Window {
-    updates: VecDeque<(u64, usize)>,
+    updates: Held,
     bytes: usize,
+    /// The most that it may hold: updates, bytes.
+    most: (usize, usize),
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        let most = (LOG_WINDOW_UPDATES, LOG_WINDOW_BYTES);
+        Window { updates: VecDeque::new(), bytes: 0, most }
+    }
 }
 
 impl Window {
+    /// It may hold so many bytes of updates that wait for the peer.
+    pub(super) fn set_queue(&mut self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.most = (CONFIG_QUEUE_UPDATES, bytes.max(LOG_WINDOW_BYTES));
+    }
+
+    /// The table is empty.
+    fn clear(&mut self) {
+        self.updates.clear();
+        self.bytes = 0;
+    }
+
+    /// The table was read anew: it holds these.
+    pub(super) fn refill(&mut self, held: Held) {
+        self.bytes = held.iter().map(|(_, size)| size).sum();
+        self.updates = held;
+    }
+
     /// Remembers an update that the table holds.
-    pub(super) fn push(&mut self, sequence: u64, size: usize) {
+    fn push(&mut self, sequence: u64, size: usize) {
         self.updates.push_back((sequence, size));
         self.bytes += size;
     }
@@ -70,7 +100,7 @@ impl Window {
             self.drop_one(VecDeque::pop_back, &mut gone);
         }
         while !self.updates.is_empty()
-            && (self.updates.len() >= LOG_WINDOW_UPDATES || self.bytes + size > LOG_WINDOW_BYTES)
+            && (self.updates.len() >= self.most.0 || self.bytes + size > self.most.1)
         {
             self.drop_one(VecDeque::pop_front, &mut gone);
         }
@@ -79,7 +109,7 @@ impl Window {
 
     fn drop_one(
         &mut self,
-        pop: impl FnOnce(&mut VecDeque<(u64, usize)>) -> Option<(u64, usize)>,
+        pop: impl FnOnce(&mut Held) -> Option<(u64, usize)>,
         gone: &mut Vec<u64>,
     ) {
         if let Some((sequence, size)) = pop(&mut self.updates) {
@@ -147,7 +177,7 @@ impl<'t> KindTables<'t> {
     ) -> Result<(), redb::Error> {
         self.items.retain(|_, _| false)?;
         self.log.retain(|_, _| false)?;
-        *window = Window::default();
+        window.clear();
         for (key, item) in items {
             self.items
                 .insert((key.provider.as_str(), key.key.as_str()), encode(item).as_slice())?;

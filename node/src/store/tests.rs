@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use redb::StorageBackend;
-use tandem_protocol::gateway::input::{Items, Ledger, Loaded, StoreTicket};
+use tandem_protocol::gateway::input::{Items, Ledger, Loaded, StoreTicket, Stored};
 use tandem_protocol::gateway::output::StoreWrite;
 use tandem_protocol::item::{Change, Item, ItemKey, Kind, Position, Update};
 use tandem_protocol::limits::LOG_WINDOW_UPDATES;
@@ -186,7 +186,7 @@ fn the_room_reports_every_ticket_in_order_and_failures_for_ever() {
     let (stored, mut reports) = mpsc::channel(64);
     let (handle, thread) = super::spawn(database, Clock::start(), stored).expect("a thread");
     let mut report = || match reports.blocking_recv() {
-        Some(Event::Stored { ticket, ok, .. }) => (ticket.0, ok),
+        Some(Event::Stored { ticket, how, .. }) => (ticket.0, how == Stored::Durable),
         other => panic!("{other:?}"),
     };
     for n in 1..=20 {

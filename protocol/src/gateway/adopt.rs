@@ -77,7 +77,9 @@ impl Gateway {
         match link {
             None => Err("the other node is not connected"),
             Some(_) if self.handover.is_giving() => Err("a switchover is under way"),
-            Some(_) if self.disk.failed() => Err("the disk failed: nothing can be archived"),
+            Some(_) if self.disk.refusal().is_some() => {
+                Err("the disk failed or is full: nothing can be archived")
+            }
             Some(link) if link.config_incompatible => Ok(()),
             Some(_) => Err("there is nothing to adopt: the configs have a common history"),
         }
@@ -85,6 +87,7 @@ impl Gateway {
 
     fn give_config(&mut self) {
         let Some(link) = &mut self.link else { return };
+        self.peer.stranger = false;
         link.config_incompatible = false;
         link.config_from_peer = false;
         link.config.archive_due = true;
@@ -97,6 +100,7 @@ impl Gateway {
     /// The peer sends its config, by a person's word at this node.
     pub(super) fn adopting(&mut self) {
         let Some(link) = &mut self.link else { return };
+        self.peer.stranger = false;
         link.config_incompatible = false;
         link.config_from_peer = true;
         link.told_in_sync = false;

@@ -20,11 +20,12 @@ impl Gateway {
             return;
         }
         self.answers.alone_marking = true;
-        // What the peer has not received waited for its receipt, and is answered alone now.
+        // What the peer has not received waited for its receipt, and is answered alone now. What it
+        // has received and not stored was answered by both, and is here alone if it loses power.
         let begun = self.ledger.activations.last().map_or(0, |a| a.start);
-        let first = match self.peer.kept_received.sequence {
+        let first = match self.peer.kept_durable.sequence {
             0 => begun,
-            received => received,
+            durable => durable,
         } + 1;
         self.ledger.alone_from.get_or_insert(first);
         self.answers.mark_anew();

@@ -60,8 +60,10 @@ pub(super) struct Pending {
 /// Who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
-    /// A room of this node, or a person who changes config.
+    /// A room of this node.
     Room,
+    /// A person who changes config: what is in the log may be at the other node, and come back.
+    Engineer,
     /// A client that opens a session.
     Opener,
     /// A client that operates: what is in the log may run at the other node.
@@ -250,8 +252,9 @@ impl Gateway {
         self.answers.alone_marked = false;
     }
 
-    /// The disk has failed: nothing that is not durable will be. The peer may have received what
-    /// waits, and may run it: an operation among it is not refused, its outcome is unknown.
+    /// The disk has failed: nothing that is not durable will be; or it has no room at all. The peer
+    /// may have received what waits, and may run it, or it is durable later: what a person asked
+    /// for is not refused, its outcome is unknown.
     pub(super) fn refuse_unstored(&mut self) {
         for kind in Kind::ALL {
             let durable = self.disk.durable(kind).sequence;
@@ -263,7 +266,9 @@ impl Gateway {
             for Pending { ticket, by, .. } in lost {
                 let answer = match by {
                     // It is in the log and may be at the peer, which then runs it.
-                    By::Operator => Answer::Done { outcome: Outcome::Unknown, copies: 0 },
+                    By::Operator | By::Engineer => {
+                        Answer::Done { outcome: Outcome::Unknown, copies: 0 }
+                    }
                     By::Room | By::Opener => Answer::NotStored,
                 };
                 self.answer(ticket, answer);

@@ -2,17 +2,26 @@
 //!
 //! Writes of one input go out as one store; the driver joins the stores that wait into one commit.
 //! Tickets come back in order.
+//!
+//! ```text
+//! well --- reserve in use --> full: terms are stored, the rest is refused; the level to the peer
+//!  ^  \--- no room at all ---> stuck: as full; what waits is kept by the store, and tried again
+//!  +------ space again -------- full, stuck
+//!  any --- failed ------------> failed, until the process starts anew
+//! ```
 
 use std::collections::VecDeque;
 
 use crate::event::Severity;
 use crate::gateway::Gateway;
-use crate::gateway::input::{Ledger, StoreTicket};
+use crate::gateway::input::{Ledger, StoreTicket, Stored};
 use crate::gateway::level::LevelState;
-use crate::gateway::output::{EventKind, Output, StoreWrite};
+use crate::gateway::output::{Answer, EventKind, Output, StoreWrite};
 use crate::item::{Kind, Position};
+use crate::limits::FULL_DISK_AGAIN;
 use crate::planted::{self, RuleFault};
 use crate::term::ActivationId;
+use crate::time::Instant;
 use crate::wire::peer::SwitchReason;
 
 /// What happens when a store is durable.
@@ -38,6 +47,11 @@ pub(super) struct Disk {
     after: Vec<After>,
     ledger_changed: bool,
     failed: bool,
+    full: bool,
+    /// Even what is reserved is used up: a store waits for space.
+    stuck: bool,
+    /// When to look again whether the peer can take the level from a full disk.
+    flight: Option<Instant>,
     durable: [Position; 2],
 }
 
@@ -50,6 +64,9 @@ impl Disk {
             after: Vec::new(),
             ledger_changed: false,
             failed: false,
+            full: false,
+            stuck: false,
+            flight: None,
             durable: [config, kept],
         }
     }
@@ -78,6 +95,38 @@ impl Disk {
 
     pub(super) fn failed(&self) -> bool {
         self.failed
+    }
+
+    /// Whether a term can be stored.
+    pub(super) fn takes_terms(&self) -> bool {
+        !self.failed && !self.stuck
+    }
+
+    /// Whether what was asked for before may never be durable, or not for long.
+    pub(super) fn withholds(&self) -> bool {
+        self.failed || self.stuck
+    }
+
+    /// What somebody hears who wants something stored; `None`: it can be.
+    pub(super) fn refusal(&self) -> Option<Answer> {
+        match (self.failed, self.full) {
+            (true, _) => Some(Answer::NotStored),
+            (false, true) => Some(Answer::DiskFull),
+            (false, false) => None,
+        }
+    }
+
+    /// What is wrong with it, for people.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        match (self.failed, self.full) {
+            (true, _) => Some("the disk failed"),
+            (false, true) => Some("the disk is full"),
+            (false, false) => None,
+        }
+    }
+
+    pub(super) fn flight_due(&self) -> Option<(Instant, &'static str)> {
+        self.flight.map(|at| (at, "full disk"))
     }
 
     pub(super) fn durable(&self, kind: Kind) -> Position {
@@ -124,13 +173,16 @@ impl Disk {
 }
 
 impl Gateway {
-    pub(super) fn stored(&mut self, ticket: StoreTicket, ok: bool) {
-        let after = self.disk.take_back(ticket);
-        if !ok && !planted::is(RuleFault::FailedSyncIgnored) {
-            self.disk_failed();
-            return;
+    pub(super) fn stored(&mut self, ticket: StoreTicket, how: Stored) {
+        match how {
+            Stored::Full => return self.disk_stuck(),
+            Stored::Failed if !planted::is(RuleFault::FailedSyncIgnored) => {
+                self.disk.take_back(ticket);
+                return self.disk_failed();
+            }
+            Stored::Failed | Stored::Durable => self.disk.stuck = false,
         }
-        for after in after {
+        for after in self.disk.take_back(ticket) {
             match after {
                 After::Durable(kind, position) => {
                     self.disk.set_durable(kind, position);
@@ -156,8 +208,57 @@ impl Gateway {
         if self.begin_switchover(SwitchReason::DiskFailed, None).is_err() {
             self.refuse_unstored();
             if matches!(self.level, LevelState::Standby) {
-                self.leave_with_failed_disk();
+                self.leave_without_disk("the disk failed");
             }
+        }
+    }
+
+    /// The disk has become full, or has space again.
+    pub(super) fn disk_full(&mut self, full: bool) {
+        if self.disk.failed || self.disk.full == full {
+            return;
+        }
+        self.disk.full = full;
+        self.disk.flight = full.then_some(self.now);
+        self.out.push_back(Output::StatusChanged);
+        if full {
+            let text = "the disk is full: values go on, writes, acks and config are refused until \
+                        there is space";
+            self.event(Severity::Warning, EventKind::Disk, text, Vec::new());
+            if matches!(self.level, LevelState::Standby) {
+                self.leave_without_disk("the disk is full");
+            }
+            self.leave_full_disk();
+        } else {
+            self.disk.stuck = false;
+            let text = "the disk has space again: everything is stored";
+            self.event(Severity::Info, EventKind::Disk, text, Vec::new());
+            self.heartbeat();
+        }
+    }
+
+    /// Not even what is reserved is left. What waits stays in its order: it is durable later, or,
+    /// if this process ends before, it never was.
+    fn disk_stuck(&mut self) {
+        if self.disk.failed || std::mem::replace(&mut self.disk.stuck, true) {
+            return;
+        }
+        self.disk_full(true);
+        self.decline_taking("the disk is full");
+        if !self.handover.is_giving() {
+            self.refuse_unstored();
+        }
+    }
+
+    /// The level goes to a peer that has space, as soon as there is one.
+    pub(super) fn leave_full_disk(&mut self) {
+        if self.disk.flight.is_none_or(|at| self.now < at) {
+            return;
+        }
+        self.disk.flight = Some(self.now + FULL_DISK_AGAIN);
+        if self.is_active() && self.handover.stop_by.is_none() {
+            // Whatever stands in its way is looked at again.
+            let _ = self.begin_switchover(SwitchReason::DiskFull, None);
         }
     }
 }

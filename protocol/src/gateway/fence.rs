@@ -126,7 +126,7 @@ impl Gateway {
         if self.peer.believed_alive() {
             self.lost_while_active(Evidence::Silence);
         }
-        if self.disk.failed() {
+        if !self.disk.takes_terms() {
             // No term can be stored, and nothing that must last is done: values go on.
             self.unfence();
             return;

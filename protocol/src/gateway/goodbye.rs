@@ -61,9 +61,9 @@ impl Gateway {
     }
 
     /// A standby that cannot store is no copy: the active node must not wait for it.
-    pub(super) fn leave_with_failed_disk(&mut self) {
+    pub(super) fn leave_without_disk(&mut self, why: &str) {
         if self.link.as_ref().is_some_and(super::link::Link::established) {
-            self.say_goodbye(Goodbye::DiskFailed, Refusal::LevelChanged, "the disk failed");
+            self.say_goodbye(Goodbye::DiskFailed, Refusal::LevelChanged, why);
             self.peer.told_in_sync = false;
             self.redial_later();
         }

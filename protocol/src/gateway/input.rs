@@ -38,6 +38,9 @@ pub struct Options {
     pub public_address: String,
     /// Feeds activation ids, nonces and jitter.
     pub seed: u64,
+    /// Config updates that wait for the backup may take so many bytes (`max_disk_mb`); past it
+    /// its next sync is full. They are on disk, so that they outlive a restart, and in memory.
+    pub config_queue_max_bytes: u64,
 }
 
 /// A secret that is never printed.
@@ -110,6 +113,10 @@ pub struct Ledger {
     /// What the newest config updates have led to (`Log::marks`).
     #[cbor(n(10), default)]
     pub config_marks: Vec<(u64, u64)>,
+    /// The config sequence up to which the peer had stored everything when this record was last
+    /// written: what follows it is the queue.
+    #[cbor(n(11), default)]
+    pub config_shared: u64,
 }
 
 /// One connection of the link, counted by the driver; never used twice.
@@ -146,6 +153,18 @@ pub struct ActiveAnswer {
     pub boot: BootId,
     /// Whether it is active and may act.
     pub active: bool,
+}
+
+/// How a store stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It is durable.
+    Durable,
+    /// It has no room, not even in what is reserved. It and all after it wait in their order for
+    /// space: another word on it follows, or the process ends and it was never there.
+    Full,
+    /// It failed. Nothing that waited for it will be said, and nothing more is stored in this run.
+    Failed,
 }
 
 /// One thing that happened.
@@ -202,12 +221,18 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
-    /// A store has ended. After a failure nothing that waited for it will be said.
+    /// How a store stands.
     Stored {
         /// Which store.
         ticket: StoreTicket,
-        /// Whether it is durable.
-        ok: bool,
+        /// How.
+        how: Stored,
+    },
+    /// The disk has become full, or has space again. While it is full, small stores (terms and
+    /// records) still have the space that is reserved for them.
+    DiskFull {
+        /// Whether it is full.
+        full: bool,
     },
     /// Somebody wants something.
     Request {

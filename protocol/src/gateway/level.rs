@@ -98,6 +98,14 @@ impl Gateway {
             self.stand_by();
             return;
         }
+        let lost = matches!(reason, TakeReason::Lost(_));
+        if lost && self.peer.stranger && !planted::is(RuleFault::StrangerTakes) {
+            let text = "does not take the level: its config has nothing in common with that of the \
+                        other node; `pair adopt` there or here first, or start this node anew";
+            self.event(Severity::Error, EventKind::Level, text, Vec::new());
+            self.stand_by();
+            return;
+        }
         let from = self.stand().level;
         let reserve = self.use_reserve();
         let reserved = reserve.is_some();

@@ -255,7 +255,7 @@ impl Gateway {
     /// Active side: all of it is here; the merge goes into the log as this node's own updates.
     fn merge_complete(&mut self) {
         let LevelState::Active(active) = &self.level else { return };
-        if self.fenced() || self.disk.failed() {
+        if self.fenced() || self.disk.refusal().is_some() {
             return;
         }
         let (activation, counter) = (active.activation.id, active.activation.term.counter);

@@ -213,6 +213,8 @@ pub enum Answer {
     },
     /// The disk cannot store it: nothing was done that lasts.
     NotStored,
+    /// The disk is full: nothing was done. Asked again when there is space, it will be.
+    DiskFull,
 }
 
 /// A line of a node's own log.
@@ -250,6 +252,8 @@ pub enum EventKind {
     Disk,
     /// A switchover is prepared, was given up, or was taken by the peer.
     Switchover,
+    /// The config updates that wait for the backup have passed `max_disk_mb`.
+    Queue,
 }
 
 impl EventKind {
@@ -265,6 +269,7 @@ impl EventKind {
             EventKind::Refused => "refused",
             EventKind::Disk => "disk",
             EventKind::Switchover => "switchover",
+            EventKind::Queue => "queue",
         }
     }
 }

@@ -74,6 +74,7 @@ impl Gateway {
             self.disk.write(write, After::Durable(kind, update.position));
         }
         if kind == Kind::Config {
+            self.config_shared(self.config.position().sequence);
             self.config_moved();
         }
         self.show_received(kind, updates);
@@ -137,6 +138,7 @@ impl Gateway {
             }
             Kind::Config => {
                 self.ledger.config_complete = true;
+                self.config_shared(position.sequence);
                 self.config_moved();
                 self.apply_installed();
             }

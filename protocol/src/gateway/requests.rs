@@ -49,10 +49,8 @@ impl Gateway {
             Some(Answer::NotMaster)
         } else if matches!(self.level, LevelState::Undecided { .. }) || self.stopping {
             Some(Answer::Standby)
-        } else if self.disk.failed() {
-            Some(Answer::NotStored)
         } else {
-            None
+            self.disk.refusal()
         };
         if let Some(refusal) = refusal {
             self.answer(ticket, refusal);
@@ -68,7 +66,9 @@ impl Gateway {
             ActivationId(0) => ActivationId(self.random.name()),
             lineage => lineage,
         };
-        self.append(Kind::Config, lineage, changes, ticket, Outcome::Applied, By::Room);
+        let was_past = self.config.queue_is_past();
+        self.append(Kind::Config, lineage, changes, ticket, Outcome::Applied, By::Engineer);
+        self.judge_queue(was_past);
         self.ledger.config_complete = true;
         self.config_moved();
     }
@@ -90,7 +90,7 @@ impl Gateway {
                 return;
             }
         };
-        if self.disk.failed() && self.handover.is_giving() {
+        if self.disk.refusal().is_some() && self.handover.is_giving() {
             // The other node can store it.
             self.answers.held.push_back((self.now, ticket, request));
             return;
@@ -100,17 +100,20 @@ impl Gateway {
         let conditions = Conditions { elsewhere: self.elsewhere(), era };
         let (config, kept) = (self.config.items(), self.kept.items());
         match runtime::execute(&self.definitions, config, kept, &request, wall, conditions) {
-            Executed::Changes { .. } if self.disk.failed() && self.may_have_run(&request) => {
+            Executed::Changes { .. }
+                if self.disk.refusal().is_some() && self.may_have_run(&request) =>
+            {
                 self.answer(ticket, Answer::Done { outcome: Outcome::Unknown, copies: 0 });
             }
-            Executed::Changes { .. } if self.disk.failed() => {
-                self.answer(ticket, Answer::NotStored);
-            }
-            Executed::Known { .. } if self.disk.failed() && !self.kept_is_durable() => {
+            Executed::Known { .. } if self.disk.withholds() && !self.kept_is_durable() => {
                 // What it rests on may be at the peer alone.
                 self.answer(ticket, Answer::Done { outcome: Outcome::Unknown, copies: 0 });
             }
             Executed::Changes { changes, outcome } => {
+                if let Some(refusal) = self.disk.refusal() {
+                    self.answer(ticket, refusal);
+                    return;
+                }
                 self.append(Kind::Kept, activation, changes, ticket, outcome, by);
             }
             Executed::Known { outcome } => {

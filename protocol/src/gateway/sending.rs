@@ -19,7 +19,8 @@ impl Gateway {
     /// Sends what may be sent of each kind.
     pub(super) fn pump(&mut self) {
         for kind in Kind::ALL {
-            if !self.sends(kind) {
+            // One that cannot store it must not hold it in memory either.
+            if !self.sends(kind) || self.peer.health == 0 {
                 continue;
             }
             self.start_sender(kind);
@@ -43,6 +44,10 @@ impl Gateway {
         };
         // What the peer had before this link counts: no other receipt may follow.
         sender.receipt(stands, durable);
+        let stored = sender.durable().sequence;
+        if kind == Kind::Config && matches!(plan, SyncPlan::Tail { .. }) {
+            self.config_shared(stored);
+        }
         let how = match plan {
             SyncPlan::Full { over: true, .. } => Some("a difference"),
             SyncPlan::Full { .. } => Some("full transfer"),
@@ -121,6 +126,7 @@ impl Gateway {
         }
         self.peer.standby_in_sync = false;
         self.peer.kept_received = Position::default();
+        self.peer.kept_durable = Position::default();
     }
 
     /// A new activation on the same link: the standby learns it behind the updates already sent.
@@ -152,9 +158,35 @@ impl Gateway {
             Kind::Kept => {
                 let received = sender.received();
                 self.peer.kept_received = received;
+                self.peer.kept_durable = sender.durable();
                 link.shared = link.shared.max(received.sequence);
+            }
+            Kind::Config if !sender.transferring() => {
+                self.peer.config_durable = sender.durable();
+                self.config_shared(durable.sequence);
             }
             Kind::Config => self.peer.config_durable = sender.durable(),
         }
+    }
+
+    /// The peer has stored all config up to here. It is on disk with the next update: an older
+    /// number only makes the queue look longer than it is.
+    pub(super) fn config_shared(&mut self, sequence: u64) {
+        self.ledger.config_shared = sequence;
+        self.config.peer_has(sequence);
+    }
+
+    /// A config update was made here: past the queue's size the peer needs everything.
+    pub(super) fn judge_queue(&mut self, was_past: bool) {
+        if was_past || self.options.pair.is_none() || !self.config.queue_is_past() {
+            return;
+        }
+        let mb = self.options.config_queue_max_bytes / (1024 * 1024);
+        let text = format!(
+            "the config updates that wait for the other node are past max_disk_mb ({mb} MB): \
+             its next sync is full"
+        );
+        let facts = vec![("reason", "queue past max_disk_mb".to_owned())];
+        self.event(Severity::Warning, EventKind::Queue, text, facts);
     }
 }

@@ -62,14 +62,15 @@ impl Gateway {
         }
     }
 
-    /// Whether this node could serve: it has, or owns, a complete config and a working disk.
+    /// Whether this node could serve: it has, or owns, a complete config, and its disk takes a
+    /// term.
     pub(super) fn eligible(&self) -> bool {
         let config = self.ledger.config_complete || self.options.role != Role::Backup;
-        config && !self.disk.failed() && !self.stopping
+        config && self.disk.takes_terms() && !self.stopping
     }
 
     /// 0 (fails) to 255 (well).
     pub(super) fn health(&self) -> u8 {
-        if self.disk.failed() { 0 } else { 255 }
+        if self.disk.fault().is_some() { 0 } else { 255 }
     }
 }

@@ -246,11 +246,13 @@ impl Gateway {
             self.finish_stop(Goodbye::HandedOver);
             return;
         }
-        if giving.machine.frozen() && self.may_act().is_some() {
-            self.give_permit();
+        if self.may_act().is_some() {
+            if giving.machine.frozen() {
+                self.give_permit();
+            }
             self.run_held();
         }
-        if self.disk.failed() {
+        if self.disk.withholds() {
             self.refuse_unstored();
         }
     }
@@ -298,6 +300,8 @@ impl Gateway {
             Some("not a standby")
         } else if !self.eligible() {
             Some("no complete config, or no disk")
+        } else if self.disk.fault().is_some() {
+            Some("its own disk is full")
         } else if !self.peer.told_in_sync || transferring {
             Some("not in sync")
         } else if self.was_stalled() {
@@ -367,6 +371,7 @@ impl Gateway {
         self.peer.was_active = false;
         // Both hold the same: what is answered from here on waits for the other's receipt.
         self.peer.kept_received = last;
+        self.peer.kept_durable = Position::default();
         self.peer.standby_in_sync = true;
         if let Some(link) = &mut self.link {
             link.active = Some(self.options.node.clone());
@@ -384,8 +389,8 @@ impl Gateway {
         self.event(Severity::Info, EventKind::Switchover, text, detail);
         if self.handover.stop_by.is_some() {
             self.finish_stop(Goodbye::HandedOver);
-        } else if given.why == SwitchReason::DiskFailed || self.disk.failed() {
-            self.leave_with_failed_disk();
+        } else if let Some(fault) = self.disk.fault() {
+            self.leave_without_disk(fault);
         }
     }
 
@@ -431,6 +436,7 @@ impl SwitchReason {
             SwitchReason::Recovery => "back to the master",
             SwitchReason::Stopping => "before a planned stop",
             SwitchReason::DiskFailed => "its disk failed",
+            SwitchReason::DiskFull => "its disk is full",
             SwitchReason::Health => "to the healthier node",
         }
     }

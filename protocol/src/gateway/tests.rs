@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Gateway;
 use super::input::{
-    Input, LinkId, Loaded, Options, Request, RequestTicket, Secret, Side, StoreTicket,
+    Input, LinkId, Loaded, Options, Request, RequestTicket, Secret, Side, StoreTicket, Stored,
 };
 use super::output::{Answer, EventKind, Lane, Output, Permit};
 use crate::item::Kind;
@@ -18,6 +18,8 @@ use crate::settings::{RecoveryMode, SharedSettings};
 use crate::time::{Instant, UnixMs};
 use crate::wire::peer::{Message, Refusal};
 
+#[path = "tests/disk.rs"]
+mod disk;
 #[path = "tests/goodbye.rs"]
 mod goodbye;
 #[path = "tests/merge.rs"]
@@ -72,6 +74,7 @@ fn options(index: usize, role: Role) -> Options {
         listens: vec![format!("127.0.0.1:{}", 8088 + 100 * index)],
         public_address: String::new(),
         seed: 7 + index as u64,
+        config_queue_max_bytes: 8 * 1024 * 1024,
     }
 }
 
@@ -136,8 +139,9 @@ impl Pair {
                     self.later(MS, 1 - index, Input::LinkMessage { link, message });
                 }
                 Output::Store { ticket, .. } => {
-                    let ok = self.broken != Some(index);
-                    self.later(MS, index, Input::Stored { ticket, ok });
+                    let broken = self.broken == Some(index);
+                    let how = if broken { Stored::Failed } else { Stored::Durable };
+                    self.later(MS, index, Input::Stored { ticket, how });
                 }
                 Output::Dial if self.cut || !peer_up => {
                     self.later(MS, index, Input::DialFailed);
@@ -390,7 +394,7 @@ fn a_store_that_fails_leaves_no_active_without_a_durable_term() {
             Output::Store { ticket, .. } if !failed => {
                 failed = true;
                 assert_eq!(ticket, StoreTicket(1));
-                gateway.handle_input(Instant::ZERO, Input::Stored { ticket, ok: false });
+                gateway.handle_input(Instant::ZERO, Input::Stored { ticket, how: Stored::Failed });
             }
             Output::Permit(_) => permits += 1,
             Output::Timeout { .. } => break,

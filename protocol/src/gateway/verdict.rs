@@ -161,6 +161,7 @@ impl Gateway {
         self.peer.told_in_sync = false;
         link.config_from_peer = from_backup == (role == Role::Master);
         link.config_incompatible = strangers;
+        self.peer.stranger = strangers;
         link.lanes_mut(Kind::Config).receipt_due = true;
         link.lanes_mut(Kind::Kept).receipt_due = true;
         let (id, side, nonces) = (link.id, link.side, link.nonces);

@@ -37,6 +37,9 @@ pub(super) struct Peer {
     pub(super) highest_counter: u64,
     /// 0 (fails) to 255 (well), as it said last.
     pub(super) health: u8,
+    /// Its config has nothing in common with the one here; outlives a link, until another one
+    /// shows the contrary.
+    pub(super) stranger: bool,
     /// Active side: the standby holds all that was answered; answers wait for its receipts.
     pub(super) standby_in_sync: bool,
     /// Standby side: the active node has said that this node is in sync.
@@ -45,6 +48,7 @@ pub(super) struct Peer {
     pub(super) was_active: bool,
     /// How far its copies have come; outlives a link.
     pub(super) kept_received: Position,
+    pub(super) kept_durable: Position,
     pub(super) config_durable: Position,
     /// Config answers wait for the peer's disk.
     pub(super) config_follows: bool,

@@ -3,6 +3,11 @@
 //! The items are as after the last update; the window holds the newest updates so that a peer
 //! that was away for a while gets a tail instead of everything. Both are in memory; the store
 //! holds them durably.
+//!
+//! ```text
+//! window:  | the peer has them | the peer lacks them: the queue |
+//!            up to 8 MiB         config up to max_disk_mb, kept up to 8 MiB
+//! ```
 
 use std::collections::VecDeque;
 
@@ -10,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::gateway::input::{Items, LoadedKind};
 use crate::item::{Change, Item, ItemKey, Kind, Position, Update};
-use crate::limits::{CONFIG_MARKS_MAX, LOG_WINDOW_BYTES, LOG_WINDOW_UPDATES};
+use crate::limits::{CONFIG_MARKS_MAX, CONFIG_QUEUE_UPDATES, LOG_WINDOW_BYTES, LOG_WINDOW_UPDATES};
 
 /// Items, their position, and the newest updates.
 #[derive(Debug, Clone)]
@@ -20,6 +25,10 @@ pub struct Log {
     position: Position,
     window: VecDeque<Update>,
     window_bytes: usize,
+    /// The most that the window may hold of what the peer lacks: updates, bytes.
+    queue_max: (usize, usize),
+    /// The peer has stored all up to here.
+    peer_has: u64,
     sum: u64,
     head: [u8; 32],
     /// Sequences, and the begin of the hash head that each led to (config only).
@@ -37,10 +46,33 @@ impl Log {
             position: loaded.position,
             window: loaded.log.into(),
             window_bytes,
+            queue_max: (LOG_WINDOW_UPDATES, LOG_WINDOW_BYTES),
+            peer_has: 0,
             sum,
             head,
             marks: Vec::new(),
         }
+    }
+
+    /// The same log with room for so many bytes of updates that wait for a peer which has stored
+    /// all up to `peer_has`.
+    #[must_use]
+    pub fn with_queue(self, bytes: u64, peer_has: u64) -> Log {
+        let queue_max = (CONFIG_QUEUE_UPDATES, usize::try_from(bytes).unwrap_or(usize::MAX));
+        let mut log = Log { queue_max, peer_has, ..self };
+        log.trim();
+        log
+    }
+
+    /// The peer has stored all up to this sequence: for what it has, the small window is enough.
+    pub fn peer_has(&mut self, sequence: u64) {
+        self.peer_has = sequence;
+        self.trim();
+    }
+
+    /// Whether the peer lacks an update that is not here any more: its next sync is full.
+    pub fn queue_is_past(&self) -> bool {
+        !self.reaches(self.peer_has.min(self.position.sequence))
     }
 
     /// The same log with what its newest updates have led to.
@@ -124,7 +156,8 @@ impl Log {
     /// Replaces everything.
     pub fn install(&mut self, items: Items, position: Position, head: [u8; 32]) {
         let loaded = LoadedKind { items, position, log: Vec::new() };
-        *self = Log::new(self.kind, loaded, head);
+        let (queue_max, peer_has) = (self.queue_max, self.peer_has);
+        *self = Log { queue_max, peer_has, ..Log::new(self.kind, loaded, head) };
         self.mark();
     }
 
@@ -143,9 +176,16 @@ impl Log {
     }
 
     fn trim(&mut self) {
-        while self.window.len() > LOG_WINDOW_UPDATES || self.window_bytes > LOG_WINDOW_BYTES {
-            let Some(gone) = self.window.pop_front() else { return };
-            self.window_bytes = self.window_bytes.saturating_sub(gone.size());
+        while let Some(oldest) = self.window.front() {
+            let (mut updates, mut bytes) = self.queue_max;
+            if oldest.position.sequence <= self.peer_has {
+                (updates, bytes) = (updates.min(LOG_WINDOW_UPDATES), bytes.min(LOG_WINDOW_BYTES));
+            }
+            if self.window.len() <= updates && self.window_bytes <= bytes {
+                return;
+            }
+            self.window_bytes = self.window_bytes.saturating_sub(oldest.size());
+            self.window.pop_front();
         }
     }
 }
@@ -204,6 +244,50 @@ mod tests {
         assert!(!log.append(update));
         assert_eq!(log.position().sequence, 0);
         assert!(log.items().is_empty());
+    }
+
+    fn large(log: &mut Log, updates: u64) {
+        for _ in 0..updates {
+            let body = Some(Bytes::from(vec![7; 1024 * 1024]));
+            let change = Change { key: ItemKey::new("project", "x"), body };
+            let update = log.next(ActivationId(1), vec![change]);
+            assert!(log.append(update));
+        }
+    }
+
+    #[test]
+    fn what_the_peer_lacks_is_held_up_to_the_queues_size_and_the_rest_in_the_small_window() {
+        let mib = 1024 * 1024;
+        let log = Log::new(Kind::Config, LoadedKind::default(), [0; 32]);
+        let mut log = log.with_queue(12 * mib, 0);
+        large(&mut log, 11);
+        assert!(log.reaches(0) && !log.queue_is_past());
+        large(&mut log, 1);
+        assert!(!log.reaches(0) && log.reaches(1) && log.queue_is_past(), "a little more than 12");
+        // The peer has come as far as 5.
+        log.peer_has(5);
+        assert!(!log.queue_is_past() && log.reaches(5));
+        assert_eq!(log.window.len(), 7, "a bit less than 8 MiB is left");
+        large(&mut log, 4);
+        assert!(log.reaches(5) && !log.reaches(4), "what it has goes first");
+        large(&mut log, 1);
+        assert!(log.queue_is_past());
+        // A transfer has brought the peer up to date, or this node.
+        log.install(Items::new(), log.position(), [0; 32]);
+        assert_eq!(log.queue_max.1, 12 * 1024 * 1024);
+        log.peer_has(log.position().sequence);
+        assert!(!log.queue_is_past());
+    }
+
+    #[test]
+    fn a_queue_that_was_loaded_is_cut_to_its_size() {
+        let mut made = Log::new(Kind::Config, LoadedKind::default(), [0; 32]);
+        made = made.with_queue(u64::MAX, 0);
+        large(&mut made, 12);
+        let log = made.after(0).cloned().collect();
+        let loaded = LoadedKind { log, position: made.position(), items: made.items().clone() };
+        let log = Log::new(Kind::Config, loaded, [0; 32]).with_queue(10 * 1024 * 1024, 0);
+        assert!(log.reaches(3) && !log.reaches(2) && log.queue_is_past());
     }
 
     #[test]

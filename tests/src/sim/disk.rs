@@ -150,6 +150,17 @@ struct Commit {
     fails: bool,
 }
 
+/// What became of what waits.
+#[derive(Debug)]
+pub enum Begun {
+    /// Nothing can begin now.
+    Nothing,
+    /// A commit ends after so long.
+    Ends(Micros),
+    /// These have no room, and wait for space.
+    Full(Vec<StoreTicket>),
+}
+
 /// What waits to be written: as the gateway gave it.
 pub type Waiting = (StoreTicket, Vec<StoreWrite>);
 
@@ -167,6 +178,12 @@ pub struct Disk {
     pub slow: Micros,
     /// From now on every commit fails.
     pub fails: bool,
+    /// There is no space but what is kept for terms: enough for so many commits.
+    pub full: Option<u64>,
+    /// Whether the rules know that it is full.
+    pub told_full: bool,
+    /// What had no room: it comes first when there is space.
+    stuck: Vec<Waiting>,
     /// What a commit that failed would have led to: nobody knows how much of it is there.
     doubt: Option<Stored>,
     /// Whether the last crash left a part of a commit.
@@ -200,7 +217,7 @@ impl Disk {
 
     /// Whether nothing waits.
     pub fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.commit.is_none()
+        self.queue.is_empty() && self.commit.is_none() && self.stuck.is_empty()
     }
 
     /// Queues what the gateway wants stored.
@@ -208,15 +225,21 @@ impl Disk {
         self.queue.push_back((ticket, writes));
     }
 
-    /// Begins one commit of all that waits; it ends after the time that this says.
+    /// Begins one commit of all that waits.
     ///
     /// # Errors
     /// The database refuses it.
-    pub fn begin(&mut self, chance: &mut Chance) -> Result<Option<Micros>, String> {
-        if self.commit.is_some() || self.queue.is_empty() {
-            return Ok(None);
+    pub fn begin(&mut self, chance: &mut Chance) -> Result<Begun, String> {
+        let idle = self.queue.is_empty() && self.stuck.is_empty();
+        if self.commit.is_some() || idle || (self.full.is_some() && !self.stuck.is_empty()) {
+            return Ok(Begun::Nothing);
         }
-        let mut batch: Vec<Waiting> = self.queue.drain(..).collect();
+        let mut batch = std::mem::take(&mut self.stuck);
+        batch.extend(self.queue.drain(..));
+        self.platter.set_full(self.full == Some(0));
+        if let Some(left) = &mut self.full {
+            *left = left.saturating_sub(1);
+        }
         let mut after = self.durable.clone();
         for write in batch.iter().flat_map(|(_, writes)| writes) {
             after.apply(write);
@@ -226,12 +249,20 @@ impl Disk {
         }
         self.platter.begin();
         if let Some(database) = self.database.as_mut().filter(|_| self.doubt.is_none()) {
-            database.commit(&batch).map_err(|error| format!("commit: {error}"))?;
+            match database.commit(&batch) {
+                Ok(()) => {}
+                Err(tandem_node::error::Error::Full) if self.full.is_some() => {
+                    self.stuck = batch;
+                    let tickets = self.stuck.iter().map(|(ticket, _)| *ticket).collect();
+                    return Ok(Begun::Full(tickets));
+                }
+                Err(error) => return Err(format!("commit: {error}")),
+            }
         }
         self.archives.extend(self.folder.take());
         let tickets = batch.iter().map(|(ticket, _)| *ticket).collect();
         self.commit = Some(Commit { tickets, after, fails: self.fails });
-        Ok(Some(chance.range(SYNC_MIN, SYNC_MAX) + self.slow))
+        Ok(Begun::Ends(chance.range(SYNC_MIN, SYNC_MAX) + self.slow))
     }
 
     /// The commit has ended: its tickets, and whether it is durable now. After one that failed the
@@ -250,6 +281,8 @@ impl Disk {
     /// The process is gone, with all that waited.
     pub fn crash(&mut self, chance: &mut Chance, power: bool) -> Option<Stored> {
         self.queue.clear();
+        self.stuck.clear();
+        self.told_full = false;
         // Of a sync that failed nobody knows what has reached the platter.
         self.torn = self.platter.crash(chance, power || self.doubt.is_some());
         self.database = None;
@@ -263,6 +296,7 @@ impl Disk {
     /// # Errors
     /// The database cannot be opened, or holds neither the state before nor the one after.
     pub fn load(&mut self, after: Option<Stored>) -> Result<Loaded, String> {
+        self.platter.set_full(false);
         let mut database = Database::open_backend(self.platter.open())
             .map_err(|error| format!("open the store: {error}"))?
             .with_archive(Box::new(self.folder.clone()));

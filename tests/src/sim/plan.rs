@@ -19,6 +19,10 @@ const FAULTS_MAX: u64 = 14;
 const WRITES: u64 = 50;
 const ACKS: u64 = 10;
 const CONFIGS: u64 = 4;
+/// Config updates that wait may take so many bytes: all of a run.
+const QUEUE: u64 = 8 * 1024 * 1024;
+/// Where only a few of them have room.
+const SMALL_QUEUE: u64 = 260;
 const RELOADS: u64 = 6;
 const PERSONS_MAX: u64 = 4;
 const RESYNCS_MAX: u64 = 1;
@@ -56,6 +60,8 @@ pub enum Fault {
     /// The disk takes nothing more: the next sync fails, and the process is started anew at the
     /// end.
     FailDisk(Target),
+    /// The disk is full until the end; what is kept for terms takes so many commits.
+    FullDisk(Target, u64),
     /// The process is stopped (SIGSTOP) until the end.
     Stall(Target),
     /// The driver alone is stopped; sessions and modules run.
@@ -79,6 +85,7 @@ impl Fault {
             Fault::SlowLink(_) => "slow link",
             Fault::SlowDisk(..) => "slow disk",
             Fault::FailDisk(_) => "failing disk",
+            Fault::FullDisk(..) => "full disk",
             Fault::Stall(_) => "stall",
             Fault::Hang(_) => "driver hang",
             Fault::ClockStep(..) => "clock step",
@@ -91,7 +98,7 @@ impl Fault {
         match self {
             Fault::Kill(_) | Fault::Stop(_) | Fault::Power(_) => 2,
             Fault::Stall(_) | Fault::Hang(_) => 2,
-            Fault::FailDisk(_) => 3,
+            Fault::FailDisk(_) | Fault::FullDisk(..) => 3,
             Fault::Cut | Fault::OneWay(_) => 3,
             Fault::Delay(..) | Fault::SlowLink(_) => 3,
             Fault::SlowDisk(..) => 1,
@@ -166,6 +173,8 @@ pub struct Plan {
     pub warm: [bool; CLIENTS],
     /// Takeovers that a script explains.
     pub scripted: u64,
+    /// Config updates that wait for the backup may take so many bytes.
+    pub config_queue: u64,
 }
 
 impl Plan {
@@ -191,6 +200,7 @@ impl Plan {
             on_commit: None,
             warm: [true; CLIENTS],
             scripted: 50,
+            config_queue: QUEUE,
         }
     }
 
@@ -244,6 +254,8 @@ impl Plan {
             on_commit,
             warm,
             scripted: if on_commit.is_some() { 4 } else { 0 },
+            // Every fourth run: a few updates and the backup needs everything.
+            config_queue: if seed % 4 == 3 { SMALL_QUEUE } else { QUEUE },
         }
     }
 
@@ -315,7 +327,9 @@ fn fault(chance: &mut Chance, settings: &SharedSettings) -> Planned {
         13 => Fault::Delay(chance.range(span / 2, 2 * span), chance.range(0, 200 * MS)),
         14 => Fault::SlowLink(chance.range(20_000, 1_000_000)),
         15 | 16 => Fault::SlowDisk(target, chance.range(10 * MS, 700 * MS)),
-        24 | 25 => Fault::FailDisk(target),
+        24 => Fault::FailDisk(target),
+        // In one of four nothing is kept.
+        25 => Fault::FullDisk(target, [0, 3, 20, 1_000][usize::try_from(at % 4).unwrap_or(0)]),
         17..21 => Fault::Stall(target),
         21 => Fault::Hang(target),
         22 => Fault::ClockStep(target, *chance.pick(&[-3_600_000, -1_000, 1_000, 3_600_000])),

@@ -16,6 +16,8 @@ struct Inner {
     bytes: Vec<u8>,
     undo: Vec<Undo>,
     recording: bool,
+    /// Nothing more has room.
+    full: bool,
     /// Counts the crashes: what a dead process would still write goes nowhere.
     life: u64,
 }
@@ -50,6 +52,11 @@ impl Platter {
         let mut inner = self.lock();
         inner.undo.clear();
         inner.recording = false;
+    }
+
+    /// Whether there is room for what is written from here on.
+    pub fn set_full(&self, full: bool) {
+        self.lock().full = full;
     }
 
     /// The process was killed, or (`power`) the host lost its power, in the middle of the writes
@@ -120,7 +127,7 @@ impl Undo {
 }
 
 /// What a database holds of a [`Platter`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Head {
     platter: Platter,
     life: u64,
@@ -153,6 +160,9 @@ impl StorageBackend for Head {
         }
         let new = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
         let old = inner.bytes.len();
+        if inner.full && new > old {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if inner.recording {
             let tail = inner.bytes.get(new..).map(<[u8]>::to_vec).unwrap_or_default();
             inner.undo.push(Undo::Length { old, tail, new });
@@ -173,6 +183,9 @@ impl StorageBackend for Head {
         let mut inner = self.platter.lock();
         if inner.life != self.life {
             return Ok(());
+        }
+        if inner.full {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         let start = place(offset, data.len(), inner.bytes.len())?;
         if inner.recording {

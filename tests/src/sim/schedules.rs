@@ -62,6 +62,11 @@ pub const ALL: &[Schedule] = &[
         script: unanswered,
     },
     Schedule { fault: RuleFault::LowerIdRuns, name: "an id from long ago", script: lower_id },
+    Schedule {
+        fault: RuleFault::StrangerTakes,
+        name: "the active one of two strangers dies",
+        script: strangers,
+    },
 ];
 
 impl Schedule {
@@ -238,6 +243,41 @@ fn old_telling(world: &mut World) -> Result<(), String> {
 
 /// A master with an empty disk gets config of its own while it cannot hear its backup.
 fn deployed_apart(world: &mut World) -> Result<(), String> {
+    let master = made_apart(world)?;
+    let before = [config(world, 0), config(world, 1)];
+    world.heal(0, 1);
+    world.heal(1, 0);
+    let moved = |w: &World| [config(w, 0), config(w, 1)] != before;
+    never(world, 6 * SECOND, "config was overwritten", moved)?;
+    world.ask_script(master, Request::Adopt);
+    let adopted = |w: &World| config(w, master) == before[1 - master];
+    until(world, 5 * SECOND, "the master adopts", adopted)
+}
+
+/// The active one of two nodes whose configs have nothing in common dies: the other one would
+/// serve other projects under the same names.
+fn strangers(world: &mut World) -> Result<(), String> {
+    let master = made_apart(world)?;
+    world.heal(0, 1);
+    world.heal(1, 0);
+    let apart = |w: &World| {
+        let state = |host: Host| w.nodes[host].run.as_ref().map(|run| run.status.sync);
+        [0, 1].iter().all(|host| state(*host) == Some(SyncState::Incompatible))
+    };
+    until(world, 15 * SECOND, "both see it", apart)?;
+    until(world, 5 * SECOND, "one is active", |w| acts(w, 0) != acts(w, 1))?;
+    let active = usize::from(acts(world, 1));
+    world.take_down(active, true);
+    never(world, 8 * SECOND, "a stranger takes the level", |w| acts(w, 1 - active))?;
+    world.bring_up(active);
+    until(world, 15 * SECOND, "they see it again", apart)?;
+    until(world, 5 * SECOND, "one is active again", |w| acts(w, 0) != acts(w, 1))?;
+    world.ask_script(master, Request::Adopt);
+    Ok(())
+}
+
+/// Cuts the nodes, and gives the master an empty disk and config of its own.
+fn made_apart(world: &mut World) -> Result<Host, String> {
     let master = world.plan().master;
     world.deploy(master, "ours", "made before");
     pass(world, SECOND)?;
@@ -251,14 +291,7 @@ fn deployed_apart(world: &mut World) -> Result<(), String> {
     until(world, 10 * SECOND, "the master is alone", |w| acts(w, master))?;
     world.deploy(master, "other", "made apart");
     pass(world, SECOND)?;
-    let before = [config(world, 0), config(world, 1)];
-    world.heal(0, 1);
-    world.heal(1, 0);
-    let moved = |w: &World| [config(w, 0), config(w, 1)] != before;
-    never(world, 6 * SECOND, "config was overwritten", moved)?;
-    world.ask_script(master, Request::Adopt);
-    let adopted = |w: &World| config(w, master) == before[1 - master];
-    until(world, 5 * SECOND, "the master adopts", adopted)
+    Ok(master)
 }
 
 fn config(world: &World, host: Host) -> Option<Position> {

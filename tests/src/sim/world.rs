@@ -70,6 +70,8 @@ enum Event {
     Turn(End),
     /// A sync ends.
     Synced(End),
+    /// A full disk is looked at.
+    Space(End),
     /// Modules sample.
     Sample(End),
     /// Alarms move.
@@ -384,6 +386,7 @@ impl World {
             Event::Mended(host, what) => self.mended(host, what),
             Event::Turn(end) => self.if_alive(end, World::turn),
             Event::Synced(end) => self.synced(end),
+            Event::Space(end) => self.look_for_space(end),
             Event::Sample(end) => self.if_alive(end, World::sample),
             Event::Alarm(end) => self.if_alive(end, World::alarm),
             Event::Project { node, change } => {

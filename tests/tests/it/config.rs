@@ -11,6 +11,8 @@ use tandem_tests::harness::project::write;
 use tandem_tests::harness::web::{self, Reply};
 use tandem_tests::harness::{Node, Pair, Result, binary, until};
 
+use super::peers::LOST;
+
 const RESOURCES: &str = "/data/api/v1/resources";
 const NOTE: &str = "/data/api/v1/resources/project/plant/assets/note.txt";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -318,4 +320,85 @@ async fn an_open_waits_for_the_first_projects() -> Result {
     let page = opening.await.expect("no panic")?;
     assert_eq!(page, "first");
     pair.ends(&[]).await
+}
+
+/// Files of a megabyte each, one after the other.
+async fn large_files(node: &Node, count: usize) -> Result {
+    for n in 0..count {
+        let path = format!("{RESOURCES}/project/plant/assets/large-{n}.txt");
+        let made = ask(node, "PUT", &path, &[], &n.to_string().repeat(1 << 20)).await?;
+        assert!(matches!(made.status, 200 | 201), "{} {}", made.status, made.text());
+    }
+    Ok(())
+}
+
+async fn provider(node: &Node) -> Result<Value> {
+    let all = node.get("/data/api/v1/redundancy/providers").await?.json();
+    let project =
+        all["items"].as_array().and_then(|all| all.iter().find(|p| p["name"] == "project"));
+    Ok(project.cloned().unwrap_or_default())
+}
+
+async fn cached(node: &Node) -> Result<u64> {
+    let cache = node.get("/data/api/v1/redundancy/disk-cache").await?.json();
+    Ok(cache["metadata"]["now"]["bytes"].as_u64().unwrap_or(u64::MAX))
+}
+
+async fn nothing_waits(node: &Node) -> Result {
+    until("nothing waits for the other node", PATIENCE, async || {
+        let counted = provider(node).await.map_err(|e| e.to_string())?;
+        let cached = cached(node).await.map_err(|e| e.to_string())?;
+        let done = counted["fullSyncNeeded"] == false && counted["pending"] == 0 && cached == 0;
+        if done { Ok(()) } else { Err(format!("{cached} {counted}")) }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn config_queues_on_disk_up_to_max_disk_mb_and_past_it_the_next_sync_is_full() -> Result {
+    let pair = Pair::named("max_disk_mb").join_wait_ms(2_000).build()?;
+    let (a, b) = (pair.master(), pair.backup());
+    a.change(|spec| spec.more += "max_disk_mb = 8\n");
+    a.start().await?;
+    b.start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let fulls = async |node: &Node| -> Result<usize> {
+        let told = node.events().await?.into_iter().filter(|event| event["kind"] == "fullsync");
+        Ok(told.filter(|event| event["detail"]["of"] == "config").count())
+    };
+    let before = fulls(b).await?;
+    b.stop().await?;
+    large_files(a, 5).await?;
+    // The queue outlives the process that made it.
+    a.kill().await?;
+    a.start().await?;
+    a.becomes_active().await?;
+    assert!(cached(a).await? > 5 << 20, "{}", cached(a).await?);
+    b.start().await?;
+    let last = format!("{RESOURCES}/project/plant/assets/large-4.txt");
+    until("the backup has what was queued", PATIENCE, async || {
+        let got = ask(b, "GET", &last, &[], "").await.map_err(|e| e.to_string())?;
+        if got.status == 200 { Ok(()) } else { Err(got.text()) }
+    })
+    .await?;
+    pair.settles().await?;
+    assert_eq!(fulls(b).await?, before, "a difference was enough");
+    nothing_waits(a).await?;
+
+    b.stop().await?;
+    large_files(a, 10).await?;
+    let event = a.newest_event("queue").await?.expect("an event");
+    assert_eq!(event["detail"]["reason"], "queue past max_disk_mb", "{event}");
+    assert_eq!(provider(a).await?["fullSyncNeeded"], true);
+    assert_eq!(cached(a).await?, 8 << 20, "no more than it may take");
+    b.start().await?;
+    pair.settles().await?;
+    for node in [a, b] {
+        let event = node.newest_event("fullsync").await?.expect("an event");
+        assert_eq!(event["detail"]["reason"], "queue past max_disk_mb", "{event}");
+        assert_eq!(event["severity"], "Warning", "{event}");
+    }
+    nothing_waits(a).await?;
+    let listed: Vec<&str> = LOST.iter().copied().chain(["queue"]).collect();
+    pair.ends(&listed).await
 }

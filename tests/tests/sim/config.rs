@@ -6,10 +6,10 @@ use tandem_protocol::item::{Item, ItemKey, Kind, Position};
 use tandem_protocol::node::SyncState;
 use tandem_tests::sim::disk::Disk;
 use tandem_tests::sim::network::Host;
-use tandem_tests::sim::plan::{MS, SECOND};
+use tandem_tests::sim::plan::{MS, Plan, SECOND};
 use tandem_tests::sim::world::World;
 
-use crate::stage::{acts, each_pair, never, pass, until};
+use crate::stage::{acts, each_pair, end, lead, never, pair, pass, until};
 
 fn file(name: &str) -> ItemKey {
     ItemKey::new("project", format!("plant/assets/{name}"))
@@ -179,4 +179,43 @@ fn apply_fails() {
         deployed(world, "strange");
         assert!(both(world, SyncState::Good), "an item that changed is judged anew");
     });
+}
+
+/// Config changes while the backup is away, and the master is started anew before it comes back.
+fn changes_while_away(queue: u64, expected_full: u64) {
+    for seed in 0..4 {
+        for master in [0, 1] {
+            let plan = Plan { config_queue: queue, ..Plan::quiet(seed, master) };
+            let mut world = pair(plan);
+            lead(&mut world, master);
+            let backup = 1 - master;
+            let full = |w: &World| w.tally.of("full sync of config");
+            deployed(&mut world, "ours");
+            world.take_down(backup, true);
+            pass(&mut world, 2 * SECOND);
+            let before = full(&world);
+            for name in ["one", "two", "three", "four", "five"] {
+                world.deploy(master, name, name);
+                pass(&mut world, 100 * MS);
+            }
+            // The queue is on disk.
+            world.take_down(master, true);
+            world.bring_up(master);
+            world.bring_up(backup);
+            let there = |w: &World| item(w, backup, "one").and(item(w, backup, "five")).is_some();
+            until(&mut world, 10 * SECOND, "the backup has all", there);
+            assert_eq!(full(&world) - before, expected_full, "seed {seed}");
+            end(world);
+        }
+    }
+}
+
+#[test]
+fn config_queues_on_disk_while_the_backup_is_away() {
+    changes_while_away(8 * 1024 * 1024, 0);
+}
+
+#[test]
+fn past_the_queue_the_next_sync_is_full() {
+    changes_while_away(260, 1);
 }

@@ -206,3 +206,33 @@ fn a_b_a_partial() {
         assert!(world.tally.of("unanswered tail archived") > 0);
     });
 }
+
+/// The standby answers for what it has received. It loses power before that is on its disk, and
+/// works alone after that: what was answered by both is in the state in the end.
+#[test]
+fn received_and_lost_with_the_power() {
+    each_pair(|world| {
+        world.nodes[1].disk.slow = 2 * SECOND;
+        let id = done(world, 0, set(1, 11));
+        assert_eq!(world.witness.told(0, id), Some(&Outcome::Applied));
+        world.take_down(1, true);
+        pass(world, SECOND);
+        world.nodes[1].disk.slow = 0;
+        world.cut(0, 1);
+        world.cut(1, 0);
+        world.cut_client(0, 1);
+        world.cut_client(1, 0);
+        world.bring_up(1);
+        until(world, 9 * SECOND, "both are active", |w| acts(w, 0) && acts(w, 1));
+        let b = world.nodes[1].id.clone();
+        let there = |w: &World| w.clients[1].bound.as_ref() == Some(&b);
+        until(world, 9 * SECOND, "client 1 is at node 1", there);
+        assert_eq!(value(world, 1, "Set/1"), None, "it was lost there");
+        done(world, 1, set(2, 22));
+        meet(world);
+        for host in [0, 1] {
+            assert_eq!(value(world, host, "Set/1"), Some(TagValue::Int(11)));
+            assert_eq!(value(world, host, "Set/2"), Some(TagValue::Int(22)));
+        }
+    });
+}

@@ -202,6 +202,12 @@ pub(in crate::http) fn answered(state: &State, path: &str, answer: Answer) -> Fa
             let reason = "the disk cannot store it: nothing was done";
             Failure::failed(StatusCode::INSUFFICIENT_STORAGE, "not_stored", reason)
         }
+        Answer::DiskFull => Failure::disk_full(),
+        Answer::Done { outcome: Outcome::Unknown, .. } => {
+            let reason = "the disk failed or was full while it was stored: nobody can say whether \
+                          it lasts; read it again when the disk is well";
+            Failure::failed(StatusCode::INSUFFICIENT_STORAGE, "unknown", reason)
+        }
         Answer::Refused { reason } => Failure::refused(StatusCode::CONFLICT, "refused", reason),
         Answer::Done { outcome: Outcome::Rejected { reason }, .. } => {
             Failure::refused(StatusCode::UNPROCESSABLE_ENTITY, "rejected", reason)

@@ -10,7 +10,7 @@ use tandem_protocol::item::{Change, Item, ItemKey, Kind, Position, Update};
 use tandem_protocol::node::Level;
 use tandem_protocol::term::ActivationId;
 use tandem_protocol::time::UnixMs;
-use tandem_protocol::wire::peer::{Message, SyncPlan};
+use tandem_protocol::wire::peer::{Message, PersonAsk, SyncPlan};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -133,7 +133,10 @@ async fn each_full_transfer_leaves_its_reason() {
     let told = begins(true);
     assert_eq!(told.severity, Severity::Warning);
     assert!(told.text.contains("held changes"), "{told:?}");
-    assert!(begins(false).text.contains("behind all that the log reaches"));
+    assert!(begins(false).text.contains("queue past max_disk_mb"));
+    let ask = Message::Request { n: 0, ask: PersonAsk::Config, seen: None };
+    hears(&node, ask);
+    assert!(begins(false).text.contains("could not apply"));
 }
 
 #[tokio::test]

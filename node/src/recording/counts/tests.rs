@@ -92,10 +92,30 @@ fn a_full_transfer_is_needed_until_it_is_installed_and_a_restart_until_it_is_in_
     counts.reloaded(Kind::Config);
     assert!(!of(&counts, ms(60), Kind::Config, "settings").restart_required);
     // On the sending side.
-    counts.push_begins(Kind::Config, true);
-    assert!(of(&counts, ms(60), Kind::Config, "settings").full_sync_needed);
-    counts.push_begins(Kind::Config, false);
-    assert!(!of(&counts, ms(60), Kind::Config, "settings").full_sync_needed);
+    let needed = |counts: &Counts| of(counts, ms(60), Kind::Config, "settings").full_sync_needed;
+    counts.push_begins(Kind::Config, Some(70));
+    assert!(needed(&counts));
+    counts.push_begins(Kind::Config, None);
+    assert!(!needed(&counts));
+    counts.full_sync_needed(Kind::Config);
+    counts.push_begins(Kind::Config, Some(70));
+    counts.receipt(ms(60), Kind::Config, 69);
+    assert!(needed(&counts), "the transfer has not ended");
+    counts.receipt(ms(60), Kind::Config, 70);
+    assert!(!needed(&counts));
+}
+
+#[test]
+fn what_an_earlier_run_has_left_waits_for_its_receipt() {
+    let mut counts = Counts::new(true);
+    let left = update(1, 4, &["project"]);
+    counts.waits(Kind::Config, &left);
+    counts.stores(ms(1), StoreTicket(1), Kind::Config, &update(1, 5, &["project"]));
+    assert_eq!(counts.waiting(Kind::Config).0, 2);
+    let project = of(&counts, ms(1), Kind::Config, "project");
+    assert_eq!((project.pending, project.queued), (2, 1));
+    counts.receipt(ms(2), Kind::Config, 5);
+    assert_eq!(of(&counts, ms(2), Kind::Config, "project").pending, 0);
 }
 
 #[test]

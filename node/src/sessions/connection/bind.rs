@@ -165,7 +165,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             | Answer::OtherTerm { .. }
             | Answer::Changed { .. }
             | Answer::Refused { .. }
-            | Answer::NotStored => {
+            | Answer::NotStored
+            | Answer::DiskFull => {
                 let detail = "this node cannot store a session".to_owned();
                 Err(End::Close(CloseReason::Limit, detail))
             }

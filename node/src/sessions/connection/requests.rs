@@ -156,6 +156,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Outcome::Rejected { reason: "the disk of this node cannot store it".to_owned() },
                 0,
             ),
+            Answer::DiskFull => {
+                (Outcome::Rejected { reason: "the disk of this node is full".to_owned() }, 0)
+            }
             Answer::Refused { reason } => (Outcome::Rejected { reason }, 0),
             Answer::NotMaster
             | Answer::NoSuchPage

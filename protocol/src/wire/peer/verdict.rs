@@ -204,4 +204,7 @@ pub enum SwitchReason {
     /// The other node is healthier.
     #[n(4)]
     Health,
+    /// The active node's disk is full.
+    #[n(5)]
+    DiskFull,
 }

@@ -6,17 +6,18 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tandem_protocol::gateway::Gateway;
-use tandem_protocol::gateway::input::{Input, Loaded, Options, Request, Secret};
+use tandem_protocol::gateway::input::{Input, Loaded, Options, Request, Secret, Stored as How};
 use tandem_protocol::limits::INPUTS_PER_CLOCK_LOOK;
 use tandem_protocol::node::{BootId, Role};
 use tandem_protocol::runtime::records;
 
 use super::{Event, World};
 use crate::sim::check::Rule;
-use crate::sim::disk::Stored;
+use crate::sim::disk::{Begun, Stored};
 use crate::sim::hub::Hub;
 use crate::sim::network::{End, Host, Micros};
 use crate::sim::node::{ForDriver, Run};
+use crate::sim::plan::SECOND;
 use crate::sim::planted::Plant;
 
 /// A process that ended less than this long ago was restarted quickly.
@@ -110,6 +111,7 @@ impl World {
             listens: vec![format!("127.0.0.{}:8088", host + 1)],
             public_address: address(host),
             seed,
+            config_queue_max_bytes: self.plan.config_queue,
         }
     }
 
@@ -208,8 +210,16 @@ impl World {
         }
         let end = node.end();
         match node.disk.begin(&mut self.disk_chance) {
-            Ok(Some(wait)) => self.after(wait, Event::Synced(end)),
-            Ok(None) => {}
+            Ok(Begun::Ends(wait)) => self.after(wait, Event::Synced(end)),
+            Ok(Begun::Nothing) => {}
+            Ok(Begun::Full(tickets)) => {
+                self.tell_full(host);
+                for ticket in tickets {
+                    self.tally.case("full disk: a store waited for space");
+                    let stored = Input::Stored { ticket, how: How::Full };
+                    self.hand_in(host, ForDriver::Input(Box::new(stored)));
+                }
+            }
             Err(text) => self.fail(Rule::OldOrNew, text),
         }
     }
@@ -220,14 +230,42 @@ impl World {
             return;
         }
         let (tickets, ok) = node.disk.end();
+        self.tell_full(end.host);
         for ticket in tickets {
             if self.plant_claims(ticket) {
                 continue;
             }
-            let stored = Input::Stored { ticket, ok };
+            let how = if ok { How::Durable } else { How::Failed };
+            let stored = Input::Stored { ticket, how };
             self.hand_in(end.host, ForDriver::Input(Box::new(stored)));
         }
         self.write(end.host);
+    }
+
+    /// The rules hear that the disk is full, and from then on it is looked at once a second.
+    fn tell_full(&mut self, host: Host) {
+        let node = &mut self.nodes[host];
+        if node.disk.full.is_none() || node.disk.told_full {
+            return;
+        }
+        node.disk.told_full = true;
+        let end = node.end();
+        self.after(SECOND, Event::Space(end));
+        self.hand_in(host, ForDriver::Input(Box::new(Input::DiskFull { full: true })));
+    }
+
+    pub(super) fn look_for_space(&mut self, end: End) {
+        let node = &mut self.nodes[end.host];
+        if node.end() != end || node.run.is_none() || !node.disk.told_full {
+            return;
+        }
+        if node.disk.full.is_some() || !node.runs() {
+            self.after(SECOND, Event::Space(end));
+            return;
+        }
+        node.disk.told_full = false;
+        self.write(end.host);
+        self.hand_in(end.host, ForDriver::Input(Box::new(Input::DiskFull { full: false })));
     }
 
     /// Ends a node's process: killed, or without power.

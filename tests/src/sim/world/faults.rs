@@ -34,6 +34,7 @@ impl World {
             Fault::Kill(t) | Fault::Power(t) | Fault::OneWay(t) | Fault::Stall(t) => self.target(t),
             Fault::Hang(t) | Fault::Stop(t) | Fault::SlowDisk(t, _) => self.target(t),
             Fault::ClockStep(t, _) | Fault::CutClients(t) | Fault::FailDisk(t) => self.target(t),
+            Fault::FullDisk(t, _) => self.target(t),
             Fault::Cut | Fault::Delay(..) | Fault::SlowLink(_) => 0,
         };
         self.met.insert(index, host);
@@ -59,6 +60,7 @@ impl World {
             Fault::SlowLink(rate) => self.slow_link(0, 0, rate),
             Fault::SlowDisk(_, longer) => self.nodes[host].disk.slow = longer,
             Fault::FailDisk(_) => self.nodes[host].disk.fails = true,
+            Fault::FullDisk(_, kept) => self.nodes[host].disk.full = Some(kept),
             Fault::Stall(_) => self.stall(host),
             Fault::Hang(_) => self.hang(host),
             Fault::ClockStep(_, step) => self.nodes[host].wall_step += step,
@@ -80,6 +82,7 @@ impl World {
             Fault::Delay(extra, spread) => self.restore_link(extra + spread, 0),
             Fault::SlowLink(rate) => self.restore_link(0, rate),
             Fault::SlowDisk(..) => self.nodes[host].disk.slow = 0,
+            Fault::FullDisk(..) => self.nodes[host].disk.full = None,
             Fault::FailDisk(_) => {
                 // Somebody has seen to the disk, and starts the process again.
                 self.nodes[host].disk.fails = false;

@@ -1,6 +1,6 @@
 //! What comes out of a node's door, done as the real rooms do it, under the checkers' eyes.
 
-use tandem_protocol::gateway::input::{Input, Items, StoreTicket};
+use tandem_protocol::gateway::input::{Input, Items, StoreTicket, Stored};
 use tandem_protocol::gateway::output::{EventKind, GatewayEvent, Lane, Output, Permit, StoreWrite};
 use tandem_protocol::item::{Kind, Update};
 use tandem_protocol::runtime::records::{self, Counted};
@@ -190,7 +190,7 @@ impl World {
             _ => false,
         };
         if claimed {
-            let stored = Input::Stored { ticket, ok: true };
+            let stored = Input::Stored { ticket, how: Stored::Durable };
             if let Some(run) = &mut self.nodes[host].run {
                 run.driver.push_back(ForDriver::Input(Box::new(stored)));
             }
@@ -364,6 +364,10 @@ impl World {
                 self.tally.case("switchover declined");
             }
             EventKind::Disk if event.text.contains("failed") => self.tally.case("disk failed"),
+            EventKind::Disk if event.text.contains("again") => {
+                self.tally.case("full disk got space again");
+            }
+            EventKind::Disk if event.text.contains("full") => self.tally.case("full disk"),
             EventKind::Switchover if event.text.contains("not handed over") => {
                 let why = detail("why");
                 self.line(|| format!("{id} keeps the level: {why}"));

@@ -274,7 +274,9 @@ impl World {
             {
                 self.tell_outcome(host, &(session, id), outcome, copies);
             }
-            (Some(Asked::Operate { session, id }), Answer::NotStored) if permitted => {
+            (Some(Asked::Operate { session, id }), Answer::NotStored | Answer::DiskFull)
+                if permitted =>
+            {
                 let reason = crate::sim::check::NOT_STORED.to_owned();
                 self.tell_outcome(host, &(session, id), Outcome::Rejected { reason }, 0);
             }

@@ -1,0 +1,117 @@
+//! What a disk that fails, or is full, means for who waits.
+
+use super::*;
+use crate::gateway::output::GatewayEvent;
+use crate::item::{Change, ItemKey};
+
+/// A master that is active alone, on a disk of which the test says how it is.
+struct Alone {
+    gateway: Gateway,
+    disk: Stored,
+    /// Stores that wait for space.
+    waits: Vec<StoreTicket>,
+    answers: Vec<Answer>,
+    events: Vec<GatewayEvent>,
+    asked: u64,
+}
+
+impl Alone {
+    fn new() -> Alone {
+        let mut options = options(0, Role::Master);
+        options.settings.join_wait_ms = 0;
+        let gateway = Gateway::new(Instant::ZERO, UnixMs(0), options, Loaded::default());
+        let (waits, answers, events) = (Vec::new(), Vec::new(), Vec::new());
+        let disk = Stored::Durable;
+        let mut alone = Alone { gateway, disk, waits, answers, events, asked: 0 };
+        alone.drain();
+        alone
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.gateway.poll_output() {
+                Output::Store { ticket, .. } => {
+                    if self.disk == Stored::Full {
+                        self.waits.push(ticket);
+                    }
+                    let stored = Input::Stored { ticket, how: self.disk };
+                    self.gateway.handle_input(Instant::ZERO, stored);
+                }
+                Output::Answer { answer, .. } => self.answers.push(answer),
+                Output::Event(event) => self.events.push(event),
+                Output::Timeout { .. } => return,
+                _ => {}
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.gateway.handle_input(Instant::ZERO, input);
+        self.drain();
+    }
+
+    fn config(&mut self) -> Option<Answer> {
+        self.asked += 1;
+        let body = Some(bytes::Bytes::from_static(b"x"));
+        let changes = vec![Change { key: ItemKey::new("project", "plant/x"), body }];
+        let request = Request::Config { changes, expect: Vec::new() };
+        let ticket = RequestTicket(self.asked);
+        self.input(Input::Request { ticket, request, wall: UnixMs(1) });
+        self.answers.pop()
+    }
+
+    fn said(&self, what: &str) -> usize {
+        let disk = self.events.iter().filter(|event| event.kind == EventKind::Disk);
+        disk.filter(|event| event.text.contains(what)).count()
+    }
+}
+
+const APPLIED: Answer = Answer::Done { outcome: Outcome::Applied, copies: 1 };
+const UNKNOWN: Answer = Answer::Done { outcome: Outcome::Unknown, copies: 0 };
+
+#[test]
+fn config_that_waits_when_the_disk_fails_is_of_unknown_outcome() {
+    let mut node = Alone::new();
+    assert_eq!(node.config(), Some(APPLIED));
+    node.disk = Stored::Failed;
+    assert_eq!(node.config(), Some(UNKNOWN), "it may be at the other node, and come back");
+    assert_eq!(node.config(), Some(Answer::NotStored), "of this nothing was done");
+    node.disk = Stored::Durable;
+    node.input(Input::DiskFull { full: false });
+    assert_eq!(node.config(), Some(Answer::NotStored), "until the process starts anew");
+    assert_eq!((node.said("failed"), node.said("again")), (1, 0));
+}
+
+#[test]
+fn a_full_disk_refuses_by_its_name_until_there_is_space() {
+    let mut node = Alone::new();
+    node.input(Input::DiskFull { full: true });
+    assert_eq!(node.config(), Some(Answer::DiskFull));
+    assert!(node.gateway.may_act().is_some(), "values go on");
+    assert!(node.gateway.eligible() && node.gateway.health() == 0, "terms are stored");
+    node.input(Input::DiskFull { full: false });
+    assert_eq!(node.config(), Some(APPLIED));
+    assert_eq!((node.said("is full"), node.said("again")), (1, 1));
+    assert_eq!(node.gateway.health(), 255);
+}
+
+#[test]
+fn what_has_no_room_is_unknown_and_durable_when_there_is() {
+    let mut node = Alone::new();
+    assert_eq!(node.config(), Some(APPLIED));
+    node.disk = Stored::Full;
+    assert_eq!(node.config(), Some(UNKNOWN));
+    assert!(!node.gateway.eligible(), "a term cannot be stored");
+    assert_eq!(node.config(), Some(Answer::DiskFull));
+    assert_eq!(node.gateway.log(Kind::Config).position().sequence, 2);
+    assert_eq!(node.gateway.disk.durable(Kind::Config).sequence, 1);
+    // The store tries again, and says so once more.
+    let waits = node.waits.clone();
+    waits.iter().for_each(|t| node.input(Input::Stored { ticket: *t, how: Stored::Full }));
+    node.disk = Stored::Durable;
+    waits.iter().for_each(|t| node.input(Input::Stored { ticket: *t, how: Stored::Durable }));
+    node.input(Input::DiskFull { full: false });
+    assert_eq!(node.gateway.disk.durable(Kind::Config).sequence, 2, "nothing lost, nothing twice");
+    assert_eq!(node.config(), Some(APPLIED));
+    assert_eq!((node.said("is full"), node.said("again")), (1, 1));
+}
