@@ -23,6 +23,7 @@ use crate::event::Event;
 
 mod archive;
 mod database;
+mod read_error;
 mod reserve;
 mod tables;
 #[cfg(test)]
@@ -184,11 +185,14 @@ impl Room<'_> {
             }
             let bytes = self.jobs.iter().flat_map(|(_, writes)| writes).map(size).sum::<u64>();
             // A page that changes is written anew, and those above it.
-            while !self.database.has_space(bytes.saturating_mul(3)) {
+            loop {
                 if ends() {
                     return false;
                 }
                 std::thread::sleep(SPACE_EVERY);
+                if self.database.has_space(bytes.saturating_mul(3)) {
+                    break;
+                }
             }
         }
     }

@@ -12,7 +12,8 @@ use tandem_protocol::item::{Kind, Position, Update};
 use tandem_protocol::node::{NodeId, PairId};
 
 use super::archive::{Archive, ArchiveFile};
-use super::reserve::{Reserve, Spared, is_full};
+use super::read_error::ReadError;
+use super::reserve::{Reserve, Spared};
 use super::tables::{self, FACTS, FORMAT, Held, KindTables, LEDGER, NODE, PAIR, Window, encode};
 use crate::error::{Error, Result};
 
@@ -47,53 +48,6 @@ impl std::fmt::Debug for Database {
         f.debug_struct("Database").field("path", &self.path).finish_non_exhaustive()
     }
 }
-
-/// Why rows could not be read.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
-    #[error(transparent)]
-    Redb(#[from] redb::Error),
-    #[error("a row is not what it should be: {0}")]
-    Row(#[from] minicbor::decode::Error),
-    #[error("archive: {0}")]
-    Archive(#[from] std::io::Error),
-    #[error("a store failed before; the disk is not trusted any more")]
-    FailedBefore,
-    #[error("there is no archive to keep what would be replaced")]
-    NoArchive,
-    #[error("open it anew: {0}")]
-    Reopen(#[from] DatabaseError),
-}
-
-impl ReadError {
-    /// Whether there was no space, and it may be tried again when there is.
-    fn is_full(&self) -> bool {
-        match self {
-            ReadError::Redb(redb::Error::Io(error))
-            | ReadError::Archive(error)
-            | ReadError::Reopen(DatabaseError::Storage(redb::StorageError::Io(error))) => {
-                is_full(error)
-            }
-            ReadError::Redb(_)
-            | ReadError::Reopen(_)
-            | ReadError::Row(_)
-            | ReadError::FailedBefore
-            | ReadError::NoArchive => false,
-        }
-    }
-}
-
-macro_rules! from_redb {
-    ($($error:ident),*) => {
-        $(impl From<redb::$error> for ReadError {
-            fn from(error: redb::$error) -> ReadError {
-                ReadError::Redb(error.into())
-            }
-        })*
-    };
-}
-
-from_redb!(StorageError, TableError, TransactionError, CommitError);
 
 impl Database {
     /// Opens or creates a file.

@@ -195,7 +195,7 @@ impl<'t> KindTables<'t> {
     }
 
     /// All items as they are now, with what this transaction has changed.
-    pub(super) fn all(&self) -> Result<Vec<(ItemKey, Item)>, super::database::ReadError> {
+    pub(super) fn all(&self) -> Result<Vec<(ItemKey, Item)>, super::read_error::ReadError> {
         read_items(&self.items)
     }
 }
@@ -203,7 +203,7 @@ impl<'t> KindTables<'t> {
 /// Reads all items of a table.
 pub(super) fn read_items(
     table: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
-) -> Result<Vec<(ItemKey, Item)>, super::database::ReadError> {
+) -> Result<Vec<(ItemKey, Item)>, super::read_error::ReadError> {
     let mut all = Vec::new();
     for row in table.iter()? {
         let (key, value) = row?;

@@ -206,6 +206,40 @@ fn the_room_reports_every_ticket_in_order_and_failures_for_ever() {
 }
 
 #[test]
+fn what_has_no_room_waits_for_space_and_is_stored_once() {
+    let disk = Disk::default();
+    let mut database = Database::open_backend(disk.clone()).expect("new");
+    database.commit(&[job(1, vec![update(1, "x", Some("1"))])]).expect("stored");
+    let (stored, mut reports) = mpsc::channel(64);
+    let (handle, thread) = super::spawn(database, Clock::start(), stored).expect("a thread");
+    disk.lock().full = true;
+    handle.submit(StoreTicket(2), vec![update(2, "x", Some("2"))]).expect("taken");
+    let mut report = || reports.blocking_recv();
+    assert!(matches!(report(), Some(Event::DiskFull { full: true, .. })));
+    let full = Some((2, Stored::Full));
+    let said = |event| match event {
+        Some(Event::Stored { ticket, how, .. }) => Some((ticket.0, how)),
+        _ => None,
+    };
+    assert_eq!(said(report()), full);
+    assert_eq!(said(report()), full, "it is tried again");
+    handle.submit(StoreTicket(3), vec![update(3, "y", Some("3"))]).expect("taken");
+    disk.lock().full = false;
+    let mut next = said(report());
+    while next == full {
+        next = said(report());
+    }
+    assert_eq!(next, Some((2, Stored::Durable)));
+    assert!(matches!(report(), Some(Event::DiskFull { full: false, .. })));
+    assert_eq!(said(report()), Some((3, Stored::Durable)), "in its order");
+    drop(handle);
+    thread.join().expect("ended");
+    let loaded = Database::open_backend(disk).expect("again").load().expect("loaded");
+    assert_eq!((loaded.kept.position, loaded.kept.log.len()), (at(3), 3));
+    assert_eq!((body(&loaded, "x"), body(&loaded, "y")), (Some("2".into()), Some("3".into())));
+}
+
+#[test]
 fn after_a_crash_all_that_was_reported_is_there() {
     for seed in 1..=60u64 {
         let disk = Disk::default();
@@ -251,6 +285,7 @@ struct Platter {
     synced: Vec<u8>,
     pending: Vec<(usize, Vec<u8>)>,
     fails: bool,
+    full: bool,
 }
 
 impl Disk {
@@ -308,6 +343,9 @@ impl StorageBackend for Disk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let offset = usize::try_from(offset).expect("it fits");
         let mut platter = self.lock();
+        if platter.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let into = platter.now.get_mut(offset..offset + data.len());
         into.ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(data);
         platter.pending.push((offset, data.to_vec()));

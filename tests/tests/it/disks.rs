@@ -11,7 +11,7 @@ use tandem_tests::harness::faults::Faults;
 use tandem_tests::harness::host::SmallDisk;
 use tandem_tests::harness::operator::{value_of, write};
 use tandem_tests::harness::project::{FAST, SETPOINT};
-use tandem_tests::harness::{Error, Host, Node, Operator, Pair, Result, until};
+use tandem_tests::harness::{Error, Host, Node, Operator, Pair, Result, until, web};
 
 use super::words::{DISK_FAILED, NOT_HANDED_OVER, STORE_FAILED};
 
@@ -102,17 +102,79 @@ async fn full_disk_alone() -> Result {
     assert_eq!(operator.does(large(1)).await?, (Outcome::Applied, 1));
     disk.fill()?;
     let (last, reason) = until_refused(&mut operator).await?;
-    assert!(reason.contains("disk"), "{reason}");
+    assert!(reason.contains("disk") && reason.contains("full"), "{reason}");
     values_go_on(&mut operator).await?;
-    assert_eq!(pair.master().status().await?.level, Level::Active);
-    has_event(pair.master(), "disk").await?;
-    disk.free()?;
+    let before = pair.master().status().await?;
+    assert_eq!(before.level, Level::Active);
+    told(pair.master(), "is full").await?;
+    let (code, error) = deploys(pair.master()).await?;
+    assert_eq!((code, error.as_str()), (507, "disk_full"));
+    // Terms and records have a space of their own: a restart on the full disk takes one.
     pair.master().kill().await?;
     pair.master().start().await?;
-    pair.master().becomes_active().await?;
+    let after = pair.master().becomes_active().await?;
+    assert!(after.term > before.term, "{:?} after {:?}", after.term, before.term);
     operator.resumes_at(pair.master().base()).await?;
     kept(&operator, last);
-    assert_eq!(operator.writes(SETPOINT, 5.0).await?.0, Outcome::Applied);
+    told(pair.master(), "is full").await?;
+    // With space all is as before, and nothing is started anew for it.
+    disk.free()?;
+    told(pair.master(), "space again").await?;
+    assert_eq!(operator.writes(SETPOINT, 5.0).await?, (Outcome::Applied, 1));
+    assert_eq!(deploys(pair.master()).await?.0, 200);
+    assert_eq!(pair.master().status().await?.term, after.term);
+    pair.ends(BROKEN).await
+}
+
+/// The newest line that a node has written about its disk says this.
+async fn told(node: &Node, what: &str) -> Result {
+    until(&format!("{} says that the disk {what}", node.id()), SOON, async || {
+        let newest = node.newest_event("disk").await.map_err(|e| e.to_string())?;
+        let text = newest.map(|event| event["text"].to_string()).unwrap_or_default();
+        if text.contains(what) { Ok(()) } else { Err(text) }
+    })
+    .await
+}
+
+/// Changes a file of the project: the status, and the word of what went wrong.
+async fn deploys(node: &Node) -> Result<(u16, String)> {
+    let bearer = format!("Bearer {}", node.admin_token()?);
+    let path = "/data/api/v1/resources/project/plant/assets/note.txt";
+    let headers = [("authorization", bearer.as_str())];
+    let reply = web::exchange("PUT", node.base(), path, &headers, "text".into()).await?;
+    let error = reply.json()["error"].as_str().unwrap_or_default().to_owned();
+    Ok((if reply.status == 201 { 200 } else { reply.status }, error))
+}
+
+/// The level goes to a peer that has space; the full node is its standby again when it has space.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_disk_with_peer() -> Result {
+    let pair = Pair::named("full_disk_with_peer").build()?;
+    let (_host, disk) = small_disk(pair.master()).await?;
+    pair.master().start().await?;
+    pair.backup().start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let mut operator = Operator::at(pair.master().base()).await?;
+    assert_eq!(operator.does(large(1)).await?, (Outcome::Applied, 2));
+    disk.fill()?;
+    let request = operator.request(large(2), Duration::from_secs(5));
+    operator.sends(&request).await?;
+    pair.backup().becomes_active().await?;
+    let event = has_event(pair.backup(), "level").await?;
+    assert!(event.to_string().contains("its disk is full"), "{event}");
+    operator.resumes_at(pair.backup().base()).await?;
+    let resent = tandem_protocol::session::Request { resent: true, ..request };
+    operator.sends(&resent).await?;
+    assert_eq!(operator.outcome_of(&resent).await?.0, Outcome::Applied, "done at one of them");
+    assert_eq!(operator.writes(SETPOINT, 3.0).await?, (Outcome::Applied, 1), "no copy on it");
+    disk.free()?;
+    told(pair.master(), "space again").await?;
+    assert_eq!(pair.settles().await?.id(), "b");
+    until("answers have two copies", SOON, async || {
+        let answered = operator.writes(SETPOINT, 4.0).await.map_err(|e| e.to_string())?;
+        if answered == (Outcome::Applied, 2) { Ok(()) } else { Err(format!("{answered:?}")) }
+    })
+    .await?;
     pair.ends(BROKEN).await
 }
 
@@ -136,16 +198,16 @@ async fn full_disk_both() -> Result {
     has_event(pair.master(), "disk").await?;
     disk_a.free()?;
     disk_b.free()?;
-    for node in pair.nodes() {
-        node.kill().await?;
-    }
-    pair.master().start().await?;
-    pair.backup().start().await?;
+    // Neither is started anew.
     let active = pair.settles().await?;
     operator.resumes_at(active.base()).await?;
     kept(&operator, last);
-    assert_eq!(operator.writes(SETPOINT, 5.0).await?, (Outcome::Applied, 2));
-    pair.ends(&[DISK_FAILED, STORE_FAILED, NOT_HANDED_OVER]).await
+    until("answers have two copies", SOON, async || {
+        let answered = operator.writes(SETPOINT, 5.0).await.map_err(|e| e.to_string())?;
+        if answered == (Outcome::Applied, 2) { Ok(()) } else { Err(format!("{answered:?}")) }
+    })
+    .await?;
+    pair.ends(FULL).await
 }
 
 async fn one_active(pair: &Pair) -> Result<&Node> {

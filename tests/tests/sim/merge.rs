@@ -10,7 +10,7 @@ use tandem_tests::sim::plan::{MS, SECOND};
 use tandem_tests::sim::world::World;
 
 use crate::clients::count;
-use crate::stage::{acts, each_pair, pass, told, until};
+use crate::stage::{acts, each_pair, pass, served_by, told, until};
 
 fn set(tag: u64, value: i64) -> Operation {
     Operation::Write { tag: format!("Set/{tag}"), value: TagValue::Int(value) }
@@ -234,5 +234,44 @@ fn received_and_lost_with_the_power() {
             assert_eq!(value(world, host, "Set/1"), Some(TagValue::Int(11)));
             assert_eq!(value(world, host, "Set/2"), Some(TagValue::Int(22)));
         }
+    });
+}
+
+/// Schedule 19: a store is set back to an old copy, and its node takes a counter that the other one
+/// has used: their activations have names of their own, so that both works are told apart.
+#[test]
+fn reused_store() {
+    each_pair(|world| {
+        done(world, 0, set(1, 11));
+        let copy = world.nodes[0].disk.copy();
+        world.take_down(0, true);
+        until(world, 5 * SECOND, "node 1 takes over", |w| acts(w, 1));
+        let used = world.nodes[1].allows(world.now).map(|(term, _)| term.counter);
+        until(world, 9 * SECOND, "clients are there", |w| served_by(w, 1));
+        done(world, 0, set(2, 22));
+        world.take_down(1, true);
+        world.set_back(0, copy);
+        world.bring_up(0);
+        until(world, 10 * SECOND, "node 0 is alone", |w| acts(w, 0));
+        let again = world.nodes[0].allows(world.now).map(|(term, _)| term.counter);
+        assert_eq!(again, used, "the old copy does not know that it was used");
+        until(world, 9 * SECOND, "clients are there", |w| served_by(w, 0));
+        done(world, 1, set(3, 33));
+        world.bring_up(1);
+        assert!(world.quiet(20 * SECOND), "{:?}", world.failure());
+        for host in [0, 1] {
+            for (tag, expected) in [("Set/1", 11), ("Set/2", 22), ("Set/3", 33)] {
+                let held = value(world, host, tag);
+                assert_eq!(held, Some(TagValue::Int(expected)), "{tag} at {host}");
+            }
+        }
+        let ledger = world.nodes[0].disk.durable().ledger.clone();
+        let same: Vec<_> =
+            ledger.activations.iter().filter(|a| Some(a.term.counter) == used).collect();
+        let names: std::collections::BTreeSet<_> = same.iter().map(|a| a.id).collect();
+        assert_eq!(names.len(), same.len(), "activations have names of their own");
+        let active = [0, 1].into_iter().find(|host| acts(world, *host)).expect("one is active");
+        let last = world.nodes[active].allows(world.now).map(|(term, _)| term.counter);
+        assert!(last > used, "in a term above both: {last:?} after {used:?}");
     });
 }

@@ -294,7 +294,10 @@ impl World {
                 }
             }
             (Some(Asked::Script), answer) => run.hub.scripted.push(answer),
-            (Some(Asked::Config { key, body }), Answer::Done { copies, .. }) => {
+            (
+                Some(Asked::Config { key, body }),
+                Answer::Done { outcome: Outcome::Applied, copies },
+            ) => {
                 let item = (key, body);
                 let told = self.witness.answers_config(&self.nodes, host, item, copies);
                 self.check(told);
