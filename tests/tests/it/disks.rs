@@ -9,9 +9,9 @@ use tandem_protocol::session::{Operation, Outcome, Request};
 use tandem_protocol::wire::session::{ClientMessage, Object, ServerMessage};
 use tandem_tests::harness::faults::Faults;
 use tandem_tests::harness::host::SmallDisk;
-use tandem_tests::harness::operator::{value_of, write};
+use tandem_tests::harness::operator::{post_keyed, value_of, write};
 use tandem_tests::harness::project::{FAST, SETPOINT};
-use tandem_tests::harness::{Error, Host, Node, Operator, Pair, Result, until, web};
+use tandem_tests::harness::{Error, Host, Node, Operator, Pair, Result, until};
 
 use super::words::{DISK_FAILED, NOT_HANDED_OVER, STORE_FAILED};
 
@@ -107,8 +107,8 @@ async fn full_disk_alone() -> Result {
     let before = pair.master().status().await?;
     assert_eq!(before.level, Level::Active);
     told(pair.master(), "is full").await?;
-    let (code, error) = deploys(pair.master()).await?;
-    assert_eq!((code, error.as_str()), (507, "disk_full"));
+    let reply = post_keyed(pair.master().base(), SETPOINT, 1.0, "while it is full").await?;
+    assert_eq!((reply.status, &reply.json()["error"]), (507, &json!("disk_full")));
     // Terms and records have a space of their own: a restart on the full disk takes one.
     pair.master().kill().await?;
     pair.master().start().await?;
@@ -121,7 +121,8 @@ async fn full_disk_alone() -> Result {
     disk.free()?;
     told(pair.master(), "space again").await?;
     assert_eq!(operator.writes(SETPOINT, 5.0).await?, (Outcome::Applied, 1));
-    assert_eq!(deploys(pair.master()).await?.0, 200);
+    let reply = post_keyed(pair.master().base(), SETPOINT, 1.0, "while it is full").await?;
+    assert_eq!(reply.status, 200, "it was not done before: {}", reply.text());
     assert_eq!(pair.master().status().await?.term, after.term);
     pair.ends(BROKEN).await
 }
@@ -134,16 +135,6 @@ async fn told(node: &Node, what: &str) -> Result {
         if text.contains(what) { Ok(()) } else { Err(text) }
     })
     .await
-}
-
-/// Changes a file of the project: the status, and the word of what went wrong.
-async fn deploys(node: &Node) -> Result<(u16, String)> {
-    let bearer = format!("Bearer {}", node.admin_token()?);
-    let path = "/data/api/v1/resources/project/plant/assets/note.txt";
-    let headers = [("authorization", bearer.as_str())];
-    let reply = web::exchange("PUT", node.base(), path, &headers, "text".into()).await?;
-    let error = reply.json()["error"].as_str().unwrap_or_default().to_owned();
-    Ok((if reply.status == 201 { 200 } else { reply.status }, error))
 }
 
 /// The level goes to a peer that has space; the full node is its standby again when it has space.

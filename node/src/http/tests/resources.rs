@@ -214,6 +214,8 @@ async fn what_the_rules_answer_is_told() {
     let at: At = node.address;
     for (answer, code, error) in [
         (Answer::NotStored, 507, "not_stored"),
+        (Answer::DiskFull, 507, "disk_full"),
+        (Answer::Done { outcome: Outcome::Unknown, copies: 0 }, 507, "unknown"),
         (Answer::NotMaster, 503, "receiving"),
         (Answer::Standby, 503, "starting"),
         (Answer::Busy, 503, "busy"),
