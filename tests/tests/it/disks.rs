@@ -107,7 +107,7 @@ async fn full_disk_alone() -> Result {
     let before = pair.master().status().await?;
     assert_eq!(before.level, Level::Active);
     told(pair.master(), "is full").await?;
-    let reply = post_keyed(pair.master().base(), SETPOINT, 1.0, "while it is full").await?;
+    let reply = post_keyed(pair.master().base(), SETPOINT, 1.0, "while-full").await?;
     assert_eq!((reply.status, &reply.json()["error"]), (507, &json!("disk_full")));
     // Terms and records have a space of their own: a restart on the full disk takes one.
     pair.master().kill().await?;
@@ -121,7 +121,7 @@ async fn full_disk_alone() -> Result {
     disk.free()?;
     told(pair.master(), "space again").await?;
     assert_eq!(operator.writes(SETPOINT, 5.0).await?, (Outcome::Applied, 1));
-    let reply = post_keyed(pair.master().base(), SETPOINT, 1.0, "while it is full").await?;
+    let reply = post_keyed(pair.master().base(), SETPOINT, 1.0, "while-full").await?;
     assert_eq!(reply.status, 200, "it was not done before: {}", reply.text());
     assert_eq!(pair.master().status().await?.term, after.term);
     pair.ends(BROKEN).await

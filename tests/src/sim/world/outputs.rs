@@ -144,6 +144,9 @@ impl World {
             self.witness.chooses(None, Some(1 - host));
         } else if reason.contains("on request") {
             self.witness.chooses(Some(host), None);
+        } else if reason.contains("disk") {
+            // A choice is over with the level that a fault has taken.
+            self.witness.chooses(None, Some(1 - host));
         }
         self.witness.moved(self.now, host);
     }
