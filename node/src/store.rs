@@ -189,7 +189,7 @@ impl Room<'_> {
                 if ends() {
                     return false;
                 }
-                std::thread::sleep(SPACE_EVERY);
+                std::thread::park_timeout(SPACE_EVERY);
                 if self.database.has_space(bytes.saturating_mul(3)) {
                     break;
                 }
