@@ -144,7 +144,7 @@ impl World {
             self.witness.chooses(None, Some(1 - host));
         } else if reason.contains("on request") {
             self.witness.chooses(Some(host), None);
-        } else if reason.contains("disk") {
+        } else if reason.contains("disk") || reason.contains("cannot store") {
             // A choice is over with the level that a fault has taken.
             self.witness.chooses(None, Some(1 - host));
         }
