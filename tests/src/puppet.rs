@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tandem_protocol::gateway::Gateway;
-use tandem_protocol::gateway::input::{Input, LinkId, Loaded, Options, Secret, Side};
+use tandem_protocol::gateway::input::{Input, LinkId, Loaded, Options, Secret, Side, Stored};
 use tandem_protocol::gateway::output::{Lane, Output};
 use tandem_protocol::node::{BootId, Role};
 use tandem_protocol::settings::SharedSettings;
@@ -128,6 +128,7 @@ impl Puppet {
             listens: Vec::new(),
             public_address: String::new(),
             seed: 1,
+            config_queue_max_bytes: 8 * 1024 * 1024,
         };
         let host = web::host_of(base).to_owned();
         let gateway = Gateway::new(Instant::ZERO, UnixMs(0), options, Loaded::default());
@@ -199,7 +200,7 @@ impl Puppet {
                     self.ends_unless(sent.is_ok(), "the node reads no more");
                 }
                 Output::Store { ticket, .. } => {
-                    self.gateway.handle_input(now, Input::Stored { ticket, ok: true });
+                    self.gateway.handle_input(now, Input::Stored { ticket, how: Stored::Durable });
                 }
                 Output::DialBulk { proof, .. } => {
                     let joined = self.dial_bulk(proof).await;

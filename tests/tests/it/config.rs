@@ -11,7 +11,7 @@ use tandem_tests::harness::project::write;
 use tandem_tests::harness::web::{self, Reply};
 use tandem_tests::harness::{Node, Pair, Result, binary, until};
 
-use super::peers::LOST;
+use super::words::QUEUE_PAST;
 
 const RESOURCES: &str = "/data/api/v1/resources";
 const NOTE: &str = "/data/api/v1/resources/project/plant/assets/note.txt";
@@ -400,6 +400,5 @@ async fn config_queues_on_disk_up_to_max_disk_mb_and_past_it_the_next_sync_is_fu
         assert_eq!(event["severity"], "warning", "{event}");
     }
     nothing_waits(a).await?;
-    let listed: Vec<&str> = LOST.iter().copied().chain(["queue"]).collect();
-    pair.ends(&listed).await
+    pair.ends(&[QUEUE_PAST]).await
 }

@@ -13,10 +13,12 @@ use tandem_tests::harness::operator::{post_keyed, value_of, write};
 use tandem_tests::harness::project::{FAST, SETPOINT};
 use tandem_tests::harness::{Error, Host, Node, Operator, Pair, Result, until};
 
-use super::words::{DISK_FAILED, NOT_HANDED_OVER, STORE_FAILED};
+use super::words::{DISK_FAILED, DISK_FULL, NOT_HANDED_OVER, STORE_FAILED};
 
-/// What a node says when its disk is full or has failed.
+/// What a node says when its disk has failed.
 const BROKEN: &[&str] = &[DISK_FAILED, STORE_FAILED];
+/// What it says when its disk is full.
+const FULL: &[&str] = &[DISK_FULL, NOT_HANDED_OVER];
 /// More writes of this size than the small disk holds.
 const LARGE: usize = 30 * 1024;
 const WRITES_MAX: u32 = 1_000;
@@ -124,7 +126,7 @@ async fn full_disk_alone() -> Result {
     let reply = post_keyed(pair.master().base(), SETPOINT, 1.0, "while-full").await?;
     assert_eq!(reply.status, 200, "it was not done before: {}", reply.text());
     assert_eq!(pair.master().status().await?.term, after.term);
-    pair.ends(BROKEN).await
+    pair.ends(FULL).await
 }
 
 /// The newest line that a node has written about its disk says this.
@@ -166,7 +168,7 @@ async fn full_disk_with_peer() -> Result {
         if answered == (Outcome::Applied, 2) { Ok(()) } else { Err(format!("{answered:?}")) }
     })
     .await?;
-    pair.ends(BROKEN).await
+    pair.ends(FULL).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

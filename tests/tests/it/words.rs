@@ -10,7 +10,8 @@ pub(crate) const DISK_FAILED: &str = "disk: the disk failed: values go on";
 pub(crate) const STORE_FAILED: &str = "the store failed; nothing more is stored";
 pub(crate) const DISK_FULL: &str = "disk: the disk is full: values go on";
 /// The config updates that wait for the backup take more than they may.
-pub(crate) const QUEUE_PAST: &str = "queue: the config updates that wait for the other node are past";
+pub(crate) const QUEUE_PAST: &str =
+    "queue: the config updates that wait for the other node are past";
 /// The other node's disk failed too, or is full.
 pub(crate) const NOT_HANDED_OVER: &str = "switchover: the level was not handed over: ";
 /// A pair that must not be, at the node that refuses and at the one that is refused.
