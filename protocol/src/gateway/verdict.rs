@@ -217,8 +217,14 @@ impl Gateway {
         }
         self.given_was_declined(counter);
         let waits = matches!(self.level, LevelState::Standby | LevelState::Undecided { .. });
-        if waits && !self.stopping {
+        if !waits || self.stopping {
+            return;
+        }
+        if self.eligible() {
             self.take(TakeReason::PeerDeclined);
+        } else {
+            // It gave the level because it cannot store a term: a new verdict says who can.
+            self.begin_link_anew("the level was declined, and cannot be stored here");
         }
     }
 }

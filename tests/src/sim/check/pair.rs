@@ -146,8 +146,9 @@ impl Witness {
             let text = format!("{} shows {:?} before its disk", node.id, last.position);
             return Err((Rule::Durable, text));
         }
-        // As it stood before: what is shown alone may go with the word that the peer is in sync.
-        let in_sync = run.status.peer.as_ref().is_some_and(|peer| peer.in_sync);
+        // Before and after the input that shows it: the word itself may come or go with it.
+        let counts = |status: &Status| status.peer.as_ref().is_some_and(|peer| peer.in_sync);
+        let in_sync = counts(&run.status) && counts(&run.gateway.status());
         if in_sync && !self.has_held(1 - node.host, last.position) {
             let text = format!("{} shows {:?} before its peer has it", node.id, last.position);
             return Err((Rule::ShownSafe, text));
