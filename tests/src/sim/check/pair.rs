@@ -42,10 +42,12 @@ impl Witness {
     /// A backup takes the level.
     ///
     /// # Errors
-    /// It never had a config.
+    /// It never had a config, and the pair has one.
     pub fn may_begin(&self, node: &Node) -> Result<(), Broken> {
         let Some(run) = &node.run else { return Ok(()) };
-        if node.role == Role::Backup && run.memory.config.items.is_empty() {
+        // Before anything of it was answered, the master may have none on its disk either.
+        let made = !self.config_answered.is_empty();
+        if made && node.role == Role::Backup && run.memory.config.items.is_empty() {
             return Err((Rule::Eligible, format!("{} is active without a config", node.id)));
         }
         Ok(())

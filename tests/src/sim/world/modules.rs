@@ -80,6 +80,7 @@ impl World {
         let mut asked = Asked::Own;
         let changes = match change {
             None if has => return,
+            Some(_) if !has => return,
             None => first_config(),
             Some(number) => {
                 // Every other one is of a provider that no room here knows.

@@ -363,6 +363,10 @@ impl World {
                     self.tally.case("out of sync takeover");
                 }
             }
+            EventKind::Level if event.text.contains("handed over: on request") => {
+                // Whoever takes it is the choice from here on.
+                self.witness.chooses(None, Some(host));
+            }
             EventKind::Level if event.text.contains("declined") => {
                 self.tally.case("switchover declined");
             }
