@@ -326,7 +326,7 @@ impl Gateway {
             self.ledger.activations.retain(|a| a.id != id);
         }
         if was_active {
-            let forgets = match self.handover.has_given() {
+            let forgets = match self.handover.is_given() {
                 true => planted::is(RuleFault::FreezeForgotten),
                 false => planted::is(RuleFault::YieldUnstopped),
             };
@@ -428,22 +428,6 @@ impl Gateway {
             return;
         }
         self.take(TakeReason::JoinWait);
-    }
-
-    /// The peer's counter is above this node's own while it is active.
-    pub(super) fn heed_counter(&mut self, counter: u64) {
-        if counter > self.ledger.highest_counter {
-            self.ledger.highest_counter = counter;
-            self.disk.ledger_changed();
-        }
-        self.peer.highest_counter = self.peer.highest_counter.max(counter);
-        let own = match &self.level {
-            LevelState::Active(active) => active.activation.term.counter,
-            LevelState::Undecided { .. } | LevelState::Standby | LevelState::Taking(_) => return,
-        };
-        if counter > own && !self.fenced() {
-            self.retake(TakeReason::HigherCounter);
-        }
     }
 }
 

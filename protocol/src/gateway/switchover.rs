@@ -85,11 +85,6 @@ impl Handover {
         self.giving.as_ref().is_some_and(|giving| giving.machine.frozen())
     }
 
-    /// Whether this node has given the level and waits for the other's word.
-    pub(super) fn has_given(&self) -> bool {
-        self.given.is_some()
-    }
-
     /// Whether this node is giving the level and has not committed.
     pub(super) fn is_giving(&self) -> bool {
         self.giving.is_some()

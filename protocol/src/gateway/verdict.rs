@@ -206,6 +206,22 @@ impl Gateway {
         self.given_was_taken(counter);
     }
 
+    /// The peer's counter is above this node's own while it is active.
+    pub(super) fn heed_counter(&mut self, counter: u64) {
+        if counter > self.ledger.highest_counter {
+            self.ledger.highest_counter = counter;
+            self.disk.ledger_changed();
+        }
+        self.peer.highest_counter = self.peer.highest_counter.max(counter);
+        let own = match &self.level {
+            LevelState::Active(active) => active.activation.term.counter,
+            LevelState::Undecided { .. } | LevelState::Standby | LevelState::Taking(_) => return,
+        };
+        if counter > own && !self.fenced() {
+            self.retake(TakeReason::HigherCounter);
+        }
+    }
+
     /// The node that the verdict named cannot have the level: this one takes it.
     pub(super) fn heard_declined(&mut self, counter: u64, reason: &str) {
         self.heed_counter(counter);
