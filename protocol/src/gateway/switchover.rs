@@ -53,6 +53,8 @@ struct Giving {
     machine: Switchover,
     why: SwitchReason,
     asker: Option<Asker>,
+    /// Whether the peer has been asked to prepare.
+    asked: bool,
 }
 
 /// The peer may give the level with this counter.
@@ -145,11 +147,22 @@ impl Gateway {
         };
         let counter = self.ledger.highest_counter.max(self.peer.highest_counter) + 1;
         let machine = Switchover::new(self.now, counter);
-        self.handover.giving = Some(Giving { link, machine, why, asker });
-        self.send(link, Message::Prepare { counter, why });
+        self.handover.giving = Some(Giving { link, machine, why, asker, asked: false });
+        self.ask_to_prepare();
         let text = format!("prepares to hand the level over: {}", why.as_text());
         self.event(Severity::Info, EventKind::Switchover, text, Vec::new());
         Ok(())
+    }
+
+    /// A standby that has not yet confirmed that it is in sync would refuse: it is asked then.
+    fn ask_to_prepare(&mut self) {
+        let confirmed = self.link.as_ref().is_some_and(|l| l.in_sync_confirmed);
+        let Some(giving) = self.handover.giving.as_mut().filter(|g| !g.asked && confirmed) else {
+            return;
+        };
+        giving.asked = true;
+        let (link, counter, why) = (giving.link, giving.machine.counter(), giving.why);
+        self.send(link, Message::Prepare { counter, why });
     }
 
     /// The peer is ready to take the level, or is not.
@@ -187,6 +200,7 @@ impl Gateway {
             self.abort_switchover(why);
             return false;
         }
+        self.ask_to_prepare();
         loop {
             let stand = Levelled {
                 head: self.kept.position().sequence,
@@ -254,7 +268,7 @@ impl Gateway {
 
     /// From here on this node is standby, whatever becomes of the commit.
     fn commit_switchover(&mut self) {
-        let Some(Giving { link, machine, why, asker }) = self.handover.giving.take() else {
+        let Some(Giving { link, machine, why, asker, .. }) = self.handover.giving.take() else {
             return;
         };
         let (prepared, held) = machine.times(self.now);
