@@ -226,3 +226,25 @@ fn planned_stop_hands_over() {
         world.bring_up(0);
     });
 }
+
+/// A person asks while the standby is still being told that it is in sync: the switchover waits for
+/// its word instead of being refused.
+#[test]
+fn a_request_waits_for_a_standby_that_has_just_come() {
+    each_pair(|world| {
+        world.take_down(1, false);
+        pass(world, SECOND);
+        world.slow_link(50 * MS, 0, 0);
+        world.bring_up(1);
+        let told = |w: &World| {
+            let run = w.nodes[0].run.as_ref();
+            run.and_then(|run| run.gateway.status().peer).is_some_and(|peer| peer.in_sync)
+        };
+        until(world, 10 * SECOND, "node 0 tells it", told);
+        let seen = counter(world, 0);
+        world.ask_script(0, Request::Failover { seen });
+        until(world, 2 * SECOND, "node 1 acts", |w| acts(w, 1));
+        assert_eq!(world.scripted(0).last(), Some(&Answer::Accepted));
+        world.slow_link(0, 0, 0);
+    });
+}
