@@ -227,15 +227,14 @@ fn planned_stop_hands_over() {
     });
 }
 
-/// A person asks while the standby is still being told that it is in sync: the switchover waits for
-/// its word instead of being refused.
+/// A person asks while a standby that was stalled is being told that it is in sync, and does not
+/// believe it before an echo: the switchover waits for its word instead of being refused.
 #[test]
 fn a_request_waits_for_a_standby_that_has_just_come() {
     each_pair(|world| {
-        world.take_down(1, false);
-        pass(world, SECOND);
-        world.slow_link(50 * MS, 0, 0);
-        world.bring_up(1);
+        world.stall(1);
+        pass(world, 3 * SECOND);
+        world.thaw(1);
         let told = |w: &World| {
             let run = w.nodes[0].run.as_ref();
             run.and_then(|run| run.gateway.status().peer).is_some_and(|peer| peer.in_sync)
@@ -245,6 +244,5 @@ fn a_request_waits_for_a_standby_that_has_just_come() {
         world.ask_script(0, Request::Failover { seen });
         until(world, 2 * SECOND, "node 1 acts", |w| acts(w, 1));
         assert_eq!(world.scripted(0).last(), Some(&Answer::Accepted));
-        world.slow_link(0, 0, 0);
     });
 }
