@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Inside, one file a matter: `greeting` brings a link up to its verdict, `level` moves the level
-//! and keeps the permit, `switchover` moves it on purpose, `watch` judges whether the peer lives,
+//! and keeps the permit, `switchover` gives it on purpose to who takes its `offer`, `watch` judges whether the peer lives,
 //! `data` moves items, `merge` makes two histories one, `requests` runs what clients ask, `answers`
 //! holds it until it may be answered, `disk` knows what is durable. What is due first is handled
 //! first: a timeout that is older than an input goes before it.
@@ -36,6 +36,7 @@ mod level;
 mod link;
 mod look;
 pub mod merge;
+mod offer;
 mod order;
 pub mod output;
 mod person;

@@ -9,8 +9,8 @@
 use crate::event::Severity;
 use crate::gateway::Gateway;
 use crate::gateway::input::LinkId;
+use crate::gateway::offer::Committed;
 use crate::gateway::output::{EventKind, Output};
-use crate::gateway::switchover::Committed;
 use crate::gateway::sync::Telling;
 use crate::replication::receiver::Misfit;
 use crate::wire::peer::{Message, Refusal};

@@ -6,51 +6,47 @@
 //! them ends instead of taking the time of all else. Whatever does not fit closes the link.
 
 use crate::gateway::Gateway;
-use crate::item::Position;
+use crate::item::{Kind, Position};
 use crate::limits::PEER_WORDS_MAX;
 use crate::wire::peer::{Message, Refusal};
 
-impl Gateway {
-    /// Why this message does not fit the link, if it does not.
-    pub(super) fn misplaced(&mut self, message: &Message) -> Option<(Refusal, &'static str)> {
-        if !self.brings_data(message) {
-            self.words += 1;
-            if self.words > PEER_WORDS_MAX {
-                return Some((Refusal::Flood, "more words than a pair has for each other"));
-            }
-        }
-        let unexpected = |why| Some((Refusal::Unexpected, why));
+/// What the rules of order see in a message.
+enum Class {
+    /// Items, or what keeps a sender's window open: as many come as the windows allow.
+    Data,
+    /// How far the peer has come with items of a kind.
+    Receipt { kind: Kind, received: Position, durable: Position },
+    /// A word that only the active node has for its standby.
+    FromActive,
+    /// The standby's answer for a level that was given to it.
+    AboutLevel,
+    /// A word that either node may say at any time.
+    Word,
+}
+
+impl Class {
+    fn of(message: &Message) -> Class {
         match message {
-            Message::Receipt { kind, received, .. } => {
-                let sender = self.link.as_ref().and_then(|l| l.lanes(*kind).sender.as_ref());
-                let flows = sender.is_some_and(|sender| !sender.transferring());
-                if flows && received.sequence > self.log(*kind).position().sequence {
-                    return unexpected("a receipt for what was not sent");
-                }
-                None
+            Message::Updates { updates, .. } if !updates.is_empty() => Class::Data,
+            Message::Chunk(_) | Message::ChunkTaken { .. } => Class::Data,
+            &Message::Receipt { kind, received, durable } => {
+                Class::Receipt { kind, received, durable }
             }
-            _ if !self.stand().counts_as_active() => None,
             Message::InSync { .. }
             | Message::OutOfSync { .. }
             | Message::Prepare { .. }
             | Message::Commit { .. }
-            | Message::Merged { .. } => unexpected("an active node's word to an active node"),
-            Message::Took { .. } | Message::Declined { .. } if !self.awaits_the_peer() => {
-                unexpected("an answer for a level that was not given")
-            }
+            | Message::Merged { .. } => Class::FromActive,
+            Message::Took { .. } | Message::Declined { .. } => Class::AboutLevel,
             Message::Challenge { .. }
             | Message::Hello(_)
             | Message::Refuse { .. }
             | Message::Verdict(_)
-            | Message::Took { .. }
-            | Message::Declined { .. }
             | Message::Heartbeat(_)
             | Message::Ask { .. }
             | Message::Told { .. }
             | Message::Updates { .. }
             | Message::Sync { .. }
-            | Message::Chunk(_)
-            | Message::ChunkTaken { .. }
             | Message::SyncConfirmed { .. }
             | Message::Goodbye { .. }
             | Message::Prepared { .. }
@@ -58,8 +54,44 @@ impl Gateway {
             | Message::Reply { .. }
             | Message::Join { .. }
             | Message::Live { .. }
-            | Message::Alone { .. } => None,
+            | Message::Alone { .. } => Class::Word,
         }
+    }
+}
+
+impl Gateway {
+    /// Why this message does not fit the link, if it does not.
+    pub(super) fn misplaced(&mut self, message: &Message) -> Option<(Refusal, &'static str)> {
+        let class = Class::of(message);
+        if !self.brings_data(&class) {
+            self.words += 1;
+            if self.words > PEER_WORDS_MAX {
+                return Some((Refusal::Flood, "more words than a pair has for each other"));
+            }
+        }
+        let active = self.stand().counts_as_active();
+        let why = match class {
+            Class::Receipt { kind, received, .. } if self.was_not_sent(kind, received) => {
+                "a receipt for what was not sent"
+            }
+            Class::FromActive if active => "an active node's word to an active node",
+            Class::AboutLevel if active && !self.awaits_the_peer() => {
+                "an answer for a level that was not given"
+            }
+            Class::Data
+            | Class::Receipt { .. }
+            | Class::FromActive
+            | Class::AboutLevel
+            | Class::Word => return None,
+        };
+        Some((Refusal::Unexpected, why))
+    }
+
+    /// Whether a peer that is sent updates has received more than there are.
+    fn was_not_sent(&self, kind: Kind, received: Position) -> bool {
+        let sender = self.link.as_ref().and_then(|l| l.lanes(kind).sender.as_ref());
+        let flows = sender.is_some_and(|sender| !sender.transferring());
+        flows && received.sequence > self.log(kind).position().sequence
     }
 
     /// Whether the level was given to the peer, by a commit or by the verdict.
@@ -68,39 +100,16 @@ impl Gateway {
         self.handover.is_given() || (named.is_some() && named == self.peer.node.as_ref())
     }
 
-    /// Whether a message moves items: as many of them come as the senders' windows allow.
-    fn brings_data(&self, message: &Message) -> bool {
-        match message {
-            Message::Updates { updates, .. } => !updates.is_empty(),
-            Message::Chunk(_) | Message::ChunkTaken { .. } => true,
-            Message::Receipt { kind, received, durable } => {
-                let sender = self.link.as_ref().and_then(|l| l.lanes(*kind).sender.as_ref());
-                let newer = |new: &Position, known: Position| new.sequence > known.sequence;
+    /// Whether a message moves items. A receipt does if it is news.
+    fn brings_data(&self, class: &Class) -> bool {
+        match *class {
+            Class::Data => true,
+            Class::Receipt { kind, received, durable } => {
+                let sender = self.link.as_ref().and_then(|l| l.lanes(kind).sender.as_ref());
+                let newer = |new: Position, known: Position| new.sequence > known.sequence;
                 sender.is_some_and(|s| newer(received, s.received()) || newer(durable, s.durable()))
             }
-            Message::Challenge { .. }
-            | Message::Hello(_)
-            | Message::Refuse { .. }
-            | Message::Verdict(_)
-            | Message::Took { .. }
-            | Message::Declined { .. }
-            | Message::Heartbeat(_)
-            | Message::Ask { .. }
-            | Message::Told { .. }
-            | Message::Sync { .. }
-            | Message::InSync { .. }
-            | Message::SyncConfirmed { .. }
-            | Message::OutOfSync { .. }
-            | Message::Goodbye { .. }
-            | Message::Prepare { .. }
-            | Message::Prepared { .. }
-            | Message::Commit { .. }
-            | Message::Request { .. }
-            | Message::Reply { .. }
-            | Message::Join { .. }
-            | Message::Live { .. }
-            | Message::Alone { .. }
-            | Message::Merged { .. } => false,
+            Class::FromActive | Class::AboutLevel | Class::Word => false,
         }
     }
 }

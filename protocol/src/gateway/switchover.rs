@@ -1,4 +1,5 @@
-//! Moving the level on purpose, with nothing lost: from the active node to its standby.
+//! Moving the level on purpose, with nothing lost: from the active node to its standby. Here is the
+//! side that gives; the side that takes is `offer`.
 //!
 //! ```text
 //! active                                       standby
@@ -23,6 +24,7 @@ use crate::gateway::Gateway;
 use crate::gateway::input::LinkId;
 use crate::gateway::level::LevelState;
 use crate::gateway::link::Lanes;
+use crate::gateway::offer::Offer;
 use crate::gateway::output::{EventKind, Output};
 use crate::gateway::person::Asker;
 use crate::gateway::reason::TakeReason;
@@ -37,7 +39,8 @@ use crate::wire::peer::{Choice, Goodbye, Message, PersonReply, SwitchReason};
 #[derive(Debug, Default)]
 pub(super) struct Handover {
     giving: Option<Giving>,
-    offer: Option<Offer>,
+    /// The other way: the peer may give the level to this node.
+    pub(super) offer: Option<Offer>,
     /// Committed: the peer has not said yet that it has the level.
     given: Option<Given>,
     /// How long the other has prepared and held writes, for the event of this activation.
@@ -57,28 +60,11 @@ struct Giving {
     asked: bool,
 }
 
-/// The peer may give the level with this counter.
-#[derive(Debug)]
-struct Offer {
-    link: LinkId,
-    counter: u64,
-}
-
 #[derive(Debug)]
 struct Given {
     link: LinkId,
     counter: u64,
     why: SwitchReason,
-}
-
-/// The words of a commit.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Committed {
-    pub(super) counter: u64,
-    pub(super) last: Position,
-    pub(super) why: SwitchReason,
-    pub(super) prepared_us: u64,
-    pub(super) held_us: u64,
 }
 
 impl Handover {
@@ -290,7 +276,7 @@ impl Gateway {
     }
 
     /// Kept updates flow the other way from here on. `peer`: where the peer stands, when known.
-    fn begin_kept_anew(&mut self, peer: Option<Position>) {
+    pub(super) fn begin_kept_anew(&mut self, peer: Option<Position>) {
         if let Some(link) = &mut self.link {
             let stands = peer.map(|at| (at, Position::default()));
             link.kept = Lanes { stands, receipt_due: true, ..Lanes::default() };
@@ -298,96 +284,6 @@ impl Gateway {
             link.leaving = false;
             link.told_out = false;
         }
-    }
-
-    /// The active node asks this standby to be ready: its term is stored before it says so.
-    pub(super) fn prepare(&mut self, link: LinkId, counter: u64) {
-        self.hear();
-        self.handover.offer = None;
-        let transferring = self.link.as_ref().is_some_and(super::link::Link::transferring);
-        let refusal = if !matches!(self.level, LevelState::Standby) {
-            Some("not a standby")
-        } else if !self.eligible() {
-            Some("no complete config, or no disk")
-        } else if self.disk.fault().is_some() {
-            Some("its own disk is full")
-        } else if !self.peer.told_in_sync || transferring {
-            Some("not in sync")
-        } else if self.was_stalled() {
-            Some("it was stalled a moment ago")
-        } else if counter <= self.ledger.highest_counter.max(self.peer.highest_counter) {
-            Some("another term was named")
-        } else {
-            None
-        };
-        if let Some(reason) = refusal {
-            self.send(link, Message::Prepared { counter, reason: Some(reason.to_owned()) });
-            return;
-        }
-        self.drop_reserve();
-        self.ledger.highest_counter = self.ledger.highest_counter.max(counter - 1);
-        self.reserve();
-        self.handover.offer = Some(Offer { link, counter });
-    }
-
-    /// The term of an offer is on disk.
-    pub(super) fn offer_stored(&mut self, counter: u64) {
-        let offer = self.handover.offer.as_ref().filter(|offer| offer.counter == counter);
-        if let Some(link) = offer.map(|offer| offer.link) {
-            self.send(link, Message::Prepared { counter, reason: None });
-        }
-    }
-
-    /// The level is this node's, if it is still what it said it was.
-    pub(super) fn heard_commit(&mut self, link: LinkId, commit: Committed) {
-        let Committed { counter, last, why, prepared_us, held_us } = commit;
-        self.hear();
-        let offer = self.handover.offer.take();
-        let offered = offer.is_some_and(|o| o.link == link && o.counter == counter);
-        let refusal = if !offered || !matches!(self.level, LevelState::Standby) {
-            Some("it was not prepared for that")
-        } else if self.was_stalled() {
-            // It waited in the socket: the sender may have judged this node lost since.
-            Some("it was stalled")
-        } else if self.kept.position() != last {
-            Some("its state is another one")
-        } else if !self.eligible() {
-            Some("no complete config, or no disk")
-        } else {
-            None
-        };
-        if let Some(reason) = refusal {
-            self.drop_reserve();
-            self.ledger.highest_counter = self.ledger.highest_counter.max(counter);
-            self.disk.ledger_changed();
-            self.peer.told_in_sync = false;
-            self.begin_kept_anew(None);
-            // Until the peer has taken a new term nobody is active: that is no reason to part.
-            if let Some(link) = &mut self.link {
-                link.active = Some(self.options.node.clone());
-            }
-            self.decline(counter, reason);
-            return;
-        }
-        let chosen = (why == SwitchReason::Requested).then(|| self.options.node.clone());
-        self.ledger.choice = chosen.map(|node| Choice { node, counter });
-        self.begin_kept_anew(Some(last));
-        let standby = self.settings.standby_activity_level.into();
-        if let Some(stand) = &mut self.peer.stand {
-            stand.level = standby;
-        }
-        self.peer.told_in_sync = false;
-        self.peer.was_active = false;
-        // Both hold the same: what is answered from here on waits for the other's receipt.
-        self.peer.kept_received = last;
-        self.peer.kept_durable = Position::default();
-        self.peer.standby_in_sync = true;
-        if let Some(link) = &mut self.link {
-            link.active = Some(self.options.node.clone());
-        }
-        let spans = (Duration::from_micros(prepared_us), Duration::from_micros(held_us));
-        self.handover.took = Some(spans);
-        self.take(TakeReason::HandedOver(why));
     }
 
     /// The peer says that it has the level that was given to it.
