@@ -12,10 +12,10 @@
 //! ```
 //!
 //! Inside, one file a matter: `greeting` brings a link up to its verdict, `level` moves the level
-//! and keeps the permit, `switchover` gives it on purpose to who takes its `offer`, `watch` judges whether the peer lives,
-//! `data` moves items, `merge` makes two histories one, `requests` runs what clients ask, `answers`
-//! holds it until it may be answered, `disk` knows what is durable. What is due first is handled
-//! first: a timeout that is older than an input goes before it.
+//! and keeps the permit, `switchover` gives it on purpose and `offer` takes it, `watch` judges
+//! whether the peer lives, `data` moves items, `merge` makes two histories one, `requests` runs
+//! what clients ask, `answers` holds it until it may be answered, `disk` knows what is durable.
+//! What is due first is handled first: a timeout that is older than an input goes before it.
 //!
 //! What depends on the disk comes out at `Input::Stored` of its ticket; nothing else waits.
 //! A gateway does not fail: a wrong peer is `Output::CloseLink` with a reason, a start that must
