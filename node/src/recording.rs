@@ -205,13 +205,14 @@ impl Handle {
             true => inner.counts.push_begins(kind, full),
             false => inner.counts.pull_begins(now, kind, full.is_some()),
         }
-        let SyncPlan::Full { bytes, archive, at, .. } = plan else { return None };
+        let SyncPlan::Full { bytes, archive, at, from, .. } = plan else { return None };
         let here = inner.here[place(kind)];
         let receiver = if sends { inner.there[place(kind)].unwrap_or_default() } else { here };
         let lately = |at: Option<Instant>| at.is_some_and(|since| now.since(since) < WISH_LASTS);
         let (wished, unapplied) = (lately(inner.wished), lately(inner.unapplied));
         drop(inner);
         let (severity, reason) = match (receiver.sequence, archive, kind) {
+            _ if *from > 0 => (Severity::Info, "it goes on where the link had ended"),
             _ if wished => (Severity::Info, "a person asked for it"),
             _ if unapplied && kind == Kind::Config => {
                 (Severity::Warning, "the receiver could not apply what it has")
@@ -233,6 +234,7 @@ impl Handle {
                 ("bytes", json!(bytes)),
                 ("at", json!(at.sequence)),
                 ("receiver_at", json!(receiver.sequence)),
+                ("from_chunk", json!(from)),
             ],
         ))
     }
@@ -292,7 +294,7 @@ fn full_sync(
     kind: Kind,
     sends: bool,
     reason: &str,
-    more: [(&str, Value); 3],
+    more: [(&str, Value); 4],
 ) -> NodeEvent {
     let (direction, word) = if sends { ("sends", "to") } else { ("receives", "from") };
     let mut detail = Map::new();

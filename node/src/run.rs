@@ -225,6 +225,7 @@ fn gateway_options(options: &Options, address: SocketAddr) -> Result<input::Opti
         public_address: public_address(options, address),
         seed: random()?,
         config_queue_max_bytes: options.max_disk_bytes(),
+        chunk_bytes: tandem_protocol::limits::CHUNK_BYTES,
     })
 }
 

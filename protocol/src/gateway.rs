@@ -32,6 +32,7 @@ mod fence;
 mod goodbye;
 mod greeting;
 pub mod input;
+mod interrupted;
 mod level;
 mod link;
 mod look;
@@ -66,6 +67,7 @@ use crate::gateway::apply::Unapplied;
 use crate::gateway::disk::Disk;
 use crate::gateway::greeting::Greeting;
 use crate::gateway::input::{Input, Ledger, LinkId, Loaded, Options};
+use crate::gateway::interrupted::Interrupted;
 use crate::gateway::level::LevelState;
 use crate::gateway::link::Link;
 use crate::gateway::output::{EventKind, GatewayEvent, Lane, Output};
@@ -110,6 +112,7 @@ pub struct Gateway {
     dialer: Dialer,
     greetings: BTreeMap<LinkId, Greeting>,
     link: Option<Link>,
+    interrupted: Interrupted,
     config: Log,
     kept: Log,
     definitions: Definitions,
@@ -163,6 +166,7 @@ impl Gateway {
             dialer: Dialer::new(now, &options),
             greetings: BTreeMap::new(),
             link: None,
+            interrupted: Interrupted::default(),
             definitions: Definitions::read(config.items()),
             answers: Answers::new(&config, &kept),
             lags: Lags::new(settings.sync_lag_max()),

@@ -52,6 +52,9 @@ pub const LAG_SLOTS: u32 = 20;
 pub const OUT_OF_SYNC_REST: Duration = Duration::from_secs(1);
 /// Items of a full transfer travel in chunks of about this size.
 pub const CHUNK_BYTES: usize = 64 * 1024;
+/// What an ended link leaves of a transfer is held so long, on both nodes, for the next link to go
+/// on with: one that stays away longer is no blip, and up to 256 MiB a kind are freed.
+pub const TRANSFER_HELD: Duration = Duration::from_secs(600);
 /// Chunks on their way without a receipt.
 pub const CHUNKS_IN_FLIGHT: u32 = 8;
 /// Unreceived updates on the control connection: heartbeats wait behind no more than this.

@@ -52,6 +52,8 @@ pub enum RuleFault {
     LineageOverwritten,
     /// A full transfer replaces what it lacks without an archive.
     InstallUnarchived,
+    /// A transfer that goes on leaves out the chunks that were on their way when its link ended.
+    LostChunksLeftOut,
     /// An id that ran is run again when it is resent.
     ResentRunsAgain,
     /// An id below one that ran is run.
@@ -84,7 +86,7 @@ pub enum RuleFault {
 
 impl RuleFault {
     /// All of them.
-    pub const ALL: [RuleFault; 35] = [
+    pub const ALL: [RuleFault; 36] = [
         RuleFault::TermUnsynced,
         RuleFault::TakingUnsaid,
         RuleFault::CounterReused,
@@ -106,6 +108,7 @@ impl RuleFault {
         RuleFault::AloneUnconfirmed,
         RuleFault::LineageOverwritten,
         RuleFault::InstallUnarchived,
+        RuleFault::LostChunksLeftOut,
         RuleFault::ResentRunsAgain,
         RuleFault::LowerIdRuns,
         RuleFault::DeadlineIgnored,

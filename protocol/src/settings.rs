@@ -75,7 +75,8 @@ pub struct SharedSettings {
     /// So many heartbeats may be missing before the peer is lost.
     #[n(5)]
     pub ping_max_missed: u64,
-    /// A transfer without progress for this long is given up and begun again, in seconds.
+    /// A transfer without progress for this long ends its link and goes on over the next one, in
+    /// seconds.
     #[n(6)]
     pub sync_timeout_s: u64,
     /// A standby whose received position is older than this is out of sync.

@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use tandem_protocol::gateway::Gateway;
 use tandem_protocol::gateway::input::{Input, LinkId, Loaded, Options, Secret, Side, Stored};
 use tandem_protocol::gateway::output::{Lane, Output};
+use tandem_protocol::limits::CHUNK_BYTES;
 use tandem_protocol::node::{BootId, Role};
 use tandem_protocol::settings::SharedSettings;
 use tandem_protocol::time::{Instant, UnixMs};
@@ -129,6 +130,7 @@ impl Puppet {
             public_address: String::new(),
             seed: 1,
             config_queue_max_bytes: 8 * 1024 * 1024,
+            chunk_bytes: CHUNK_BYTES,
         };
         let host = web::host_of(base).to_owned();
         let gateway = Gateway::new(Instant::ZERO, UnixMs(0), options, Loaded::default());

@@ -11,6 +11,7 @@
 //! they would share a wire.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ impl State {
 pub struct Relay {
     address: SocketAddr,
     state: Arc<watch::Sender<State>>,
+    /// Bytes to the listener, to the dialer.
+    passed: [Arc<AtomicU64>; 2],
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -165,6 +168,15 @@ impl Relay {
         });
     }
 
+    /// How many bytes have passed on this way.
+    pub fn passed(&self, to: To) -> u64 {
+        let [to_listener, to_dialer] = &self.passed;
+        match to {
+            To::Listener => to_listener.load(Ordering::Relaxed),
+            To::Dialer => to_dialer.load(Ordering::Relaxed),
+        }
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         self.state.send_modify(change);
     }
@@ -215,8 +227,9 @@ impl Unled {
             state: seen,
             paces: [Pace::new(), Pace::new()],
         };
+        let passed = [0, 1].map(|way: usize| wire.paces[way].passed.clone());
         let accepting = tokio::spawn(accept(self.listener, wire));
-        Ok(Relay { address, state: Arc::new(state), accepting })
+        Ok(Relay { address, state: Arc::new(state), passed, accepting })
     }
 }
 
@@ -237,18 +250,21 @@ struct Wire {
     paces: [Pace; 2],
 }
 
-/// When a throttled way is free again.
+/// When a throttled way is free again, and what has passed on it.
 #[derive(Debug, Clone)]
-struct Pace(Arc<Mutex<Instant>>);
+struct Pace {
+    free: Arc<Mutex<Instant>>,
+    passed: Arc<AtomicU64>,
+}
 
 impl Pace {
     fn new() -> Pace {
-        Pace(Arc::new(Mutex::new(Instant::now())))
+        Pace { free: Arc::new(Mutex::new(Instant::now())), passed: Arc::default() }
     }
 
     /// Takes the way for so long, after those who took it before; gives the end.
     fn takes(&self, length: Duration) -> Instant {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         *free = (*free).max(Instant::now()) + length;
         *free
     }
@@ -307,6 +323,7 @@ async fn pump(
     pace: Pace,
 ) {
     let (pieces, mut queue) = mpsc::channel::<(Instant, Vec<u8>)>(PIECES_UNDER_WAY);
+    let passed = pace.passed.clone();
     let mut reading_state = state.clone();
     let reading = async move {
         let mut piece = vec![0; PIECE];
@@ -340,6 +357,7 @@ async fn pump(
             if to.write_all(&bytes).await.is_err() {
                 return;
             }
+            passed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         let _ = to.shutdown().await;
     };

@@ -28,5 +28,7 @@ mod peers;
 mod proxy;
 #[path = "it/surface.rs"]
 mod surface;
+#[path = "it/transfers.rs"]
+mod transfers;
 #[path = "it/words.rs"]
 mod words;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tandem_protocol::gateway::Gateway;
 use tandem_protocol::gateway::input::{Options, Request, Secret};
 use tandem_protocol::gateway::output::Answer;
+use tandem_protocol::limits::CHUNK_BYTES;
 use tandem_protocol::node::{BootId, Level, Role};
 use tandem_protocol::settings::SharedSettings;
 use tokio::sync::mpsc;
@@ -50,6 +51,7 @@ fn start(folder: &Path) -> Running {
         public_address: String::new(),
         seed: 1,
         config_queue_max_bytes: 8 * 1024 * 1024,
+        chunk_bytes: CHUNK_BYTES,
     };
     let (config, kept) = (loaded.config.items.clone(), loaded.kept.items.clone());
     let gateway = Gateway::new(clock.now(), clock.wall(), options, loaded);

@@ -62,8 +62,8 @@ impl Gateway {
                 self.told(n, &stand);
             }
             Message::Goodbye { kind, .. } => self.heard_goodbye(kind),
-            Message::Receipt { kind, received, durable } => {
-                self.heard_receipt(kind, received, durable);
+            Message::Receipt { kind, received, durable, holds } => {
+                self.heard_receipt(kind, (received, durable), holds);
             }
             Message::Sync { kind, plan, activations } => {
                 let taken = self.begin_receiving(kind, plan, activations);
@@ -127,7 +127,7 @@ impl Gateway {
             return;
         }
         if self.link.as_ref().is_some_and(|l| l.id == link) {
-            self.link = None;
+            self.take_link();
             self.event(Severity::Info, EventKind::Link, "the link ended", Vec::new());
             self.out.push_back(Output::StatusChanged);
             self.link_ended();
@@ -142,7 +142,7 @@ impl Gateway {
         }
     }
 
-    /// A transfer that does not move is given up; the next link begins it anew.
+    /// A transfer that does not move ends its link; it goes on over the next one.
     pub(super) fn transfer_time(&mut self) {
         let limit = std::time::Duration::from_secs(self.settings.sync_timeout_s);
         let Some(link) = &self.link else { return };

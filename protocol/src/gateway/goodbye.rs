@@ -53,7 +53,7 @@ impl Gateway {
 
     fn say_goodbye(&mut self, kind: Goodbye, reason: Refusal, why: &str) {
         let last = self.log(Kind::Kept).position();
-        let Some(link) = self.link.take() else { return };
+        let Some(link) = self.take_link() else { return };
         if link.established() {
             self.send(link.id, Message::Goodbye { kind, last });
         }
@@ -72,7 +72,7 @@ impl Gateway {
     pub(super) fn heard_goodbye(&mut self, kind: Goodbye) {
         if self.was_stalled() && !planted::is(RuleFault::OldGoodbyeTrusted) {
             // It waited in the socket of a stalled node: the peer may run again by now.
-            if let Some(link) = self.link.take() {
+            if let Some(link) = self.take_link() {
                 self.close_link(link.id, Refusal::LevelChanged, "a goodbye that may be old");
             }
             self.link_ended();

@@ -134,7 +134,7 @@ impl Gateway {
             self.greetings.insert(link, Greeting { state: State::Answered, deadline });
             return;
         }
-        if let Some(old) = self.link.take() {
+        if let Some(old) = self.take_link() {
             self.close_link(old.id, Refusal::Replaced, "a newer link of the same node");
         }
         let said = own.stand.clone();
@@ -165,7 +165,7 @@ impl Gateway {
             self.close_link(link, Refusal::Replaced, "the question of a start is answered");
             return;
         }
-        if let Some(old) = self.link.take() {
+        if let Some(old) = self.take_link() {
             self.close_link(old.id, Refusal::Replaced, "a newer link to the same node");
         }
         self.link = Some(Link::new(link, Side::Dialer, nonces, hello, said, self.now));

@@ -41,6 +41,8 @@ pub struct Options {
     /// Config updates that wait for the backup may take so many bytes (`max_disk_mb`); past it
     /// its next sync is full. They are on disk, so that they outlive a restart, and in memory.
     pub config_queue_max_bytes: u64,
+    /// Chunks of full transfers are of about this size (`limits::CHUNK_BYTES`).
+    pub chunk_bytes: usize,
 }
 
 /// A secret that is never printed.

@@ -9,7 +9,7 @@ use crate::node::NodeId;
 use crate::replication::receiver::Receiver;
 use crate::replication::sender::Sender;
 use crate::time::Instant;
-use crate::wire::peer::{Hello, Stand};
+use crate::wire::peer::{Hello, Holds, Stand};
 
 /// The link.
 #[derive(Debug)]
@@ -68,6 +68,8 @@ pub(super) struct Lanes {
     pub(super) receiver: Receiver,
     /// Where the peer stands (received, durable), once it has said so after the verdict.
     pub(super) stands: Option<(Position, Position)>,
+    /// What it said then that it holds of an interrupted transfer.
+    pub(super) holds: Option<Holds>,
     pub(super) receipt_due: bool,
     /// The peer gets everything, whatever it holds.
     pub(super) all_due: bool,

@@ -29,7 +29,7 @@ impl Class {
         match message {
             Message::Updates { updates, .. } if !updates.is_empty() => Class::Data,
             Message::Chunk(_) | Message::ChunkTaken { .. } => Class::Data,
-            &Message::Receipt { kind, received, durable } => {
+            &Message::Receipt { kind, received, durable, .. } => {
                 Class::Receipt { kind, received, durable }
             }
             Message::InSync { .. }

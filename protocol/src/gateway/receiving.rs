@@ -34,15 +34,19 @@ impl Gateway {
         };
         let Some(link) = &mut self.link else { return Ok(()) };
         link.progress = now;
-        let history = link.lanes_mut(kind).receiver.begin(log, plan, activations)?;
+        let held = self.interrupted.take_incoming(kind);
+        let history = link.lanes_mut(kind).receiver.begin(log, plan, activations, held)?;
         if let (Kind::Kept, Some(history)) = (kind, history) {
             self.ledger.activations = history;
             self.disk.ledger_changed();
         }
-        if let SyncPlan::Full { transfer, .. } = plan {
+        if let SyncPlan::Full { transfer, from, .. } = plan {
             // Chunks come on another connection: they begin when this announcement was read.
             let id = link.id;
             self.send(id, Message::ChunkTaken { transfer, index: TRANSFER_READY });
+            if from > 0 {
+                self.tell_plan(kind, plan);
+            }
             self.peer.told_in_sync = false;
             self.out.push_back(Output::StatusChanged);
         } else {
@@ -176,6 +180,7 @@ impl Gateway {
             let sends = self.sends(kind);
             let received = self.log(kind).position();
             let durable = self.disk.durable(kind);
+            let holds = self.interrupted.holds(kind, self.log(kind));
             let Some(link) = self.link.as_mut().filter(|l| l.established()) else { return };
             let id = link.id;
             if kind == Kind::Kept && !sends && !matches!(link.apart, Apart::Told) {
@@ -184,7 +189,7 @@ impl Gateway {
             }
             let lanes = link.lanes_mut(kind);
             if std::mem::take(&mut lanes.receipt_due) && !sends {
-                self.send(id, Message::Receipt { kind, received, durable });
+                self.send(id, Message::Receipt { kind, received, durable, holds });
             }
         }
     }

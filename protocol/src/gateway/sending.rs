@@ -5,7 +5,7 @@ use crate::gateway::Gateway;
 use crate::gateway::output::{EventKind, Lane, Output};
 use crate::item::{Kind, Position};
 use crate::replication::sender::Sender;
-use crate::wire::peer::{Message, Refusal, SyncPlan};
+use crate::wire::peer::{Holds, Message, Refusal, SyncPlan};
 
 impl Gateway {
     pub(super) fn sends(&self, kind: Kind) -> bool {
@@ -34,36 +34,50 @@ impl Gateway {
         let Some(link) = &self.link else { return };
         let lanes = link.lanes(kind);
         let (Some((stands, durable)), None) = (lanes.stands, &lanes.sender) else { return };
+        let (holds, all_due) = (lanes.holds, lanes.all_due);
         let transfer = self.random.name();
         let activations = self.ledger.activations.clone();
         let differs = link.differs.clone().filter(|_| kind == Kind::Kept);
+        let outgoing = self.interrupted.outgoing(kind, holds).filter(|_| !all_due);
         let log = self.log(kind);
-        let (mut sender, plan) = match lanes.all_due {
-            true => Sender::start_full(log, kind, transfer, lanes.archive_due),
-            false => Sender::start(log, kind, &activations, stands, transfer, differs.as_ref()),
+        let go_on = |(outgoing, next)| {
+            let differs = differs.as_ref();
+            Sender::go_on(log, kind, &activations, stands, differs, outgoing, next)
         };
+        let (mut sender, plan) = match (all_due, outgoing.and_then(go_on)) {
+            (true, _) => Sender::start_full(log, kind, transfer, lanes.archive_due),
+            (false, Some(goes_on)) => goes_on,
+            (false, None) => {
+                Sender::start(log, kind, &activations, stands, transfer, differs.as_ref())
+            }
+        };
+        sender.cut_into(self.options.chunk_bytes);
         // What the peer had before this link counts: no other receipt may follow.
         sender.receipt(stands, durable);
         let stored = sender.durable().sequence;
         if kind == Kind::Config && matches!(plan, SyncPlan::Tail { .. }) {
             self.config_shared(stored);
         }
-        let how = match plan {
-            SyncPlan::Full { over: true, .. } => Some("a difference"),
-            SyncPlan::Full { .. } => Some("full transfer"),
-            SyncPlan::Tail { .. } => None,
-        };
         let Some(link) = &mut self.link else { return };
         let id = link.id;
         link.lanes_mut(kind).sender = Some(sender);
         link.lanes_mut(kind).all_due = false;
         link.lanes_mut(kind).archive_due = false;
         link.progress = self.now;
+        link.lanes_mut(kind).holds = None;
         self.send(id, Message::Sync { kind, plan, activations });
-        if let Some(how) = how {
-            let text = format!("{how} of {} begins", kind.as_str());
-            self.event(Severity::Info, EventKind::Sync, text, Vec::new());
-        }
+        self.tell_plan(kind, plan);
+    }
+
+    /// A line for the log of each node: a full transfer begins, or goes on.
+    pub(super) fn tell_plan(&mut self, kind: Kind, plan: SyncPlan) {
+        let SyncPlan::Full { over, from, .. } = plan else { return };
+        let how = if over { "a difference" } else { "full transfer" };
+        let text = match from {
+            0 => format!("{how} of {} begins", kind.as_str()),
+            _ => format!("{how} of {} goes on at chunk {from}", kind.as_str()),
+        };
+        self.event(Severity::Info, EventKind::Sync, text, Vec::new());
     }
 
     /// Everything of a kind is sent once more: the standby is told anew when it has it.
@@ -124,6 +138,7 @@ impl Gateway {
             link.leaving = false;
             link.differs = None;
         }
+        self.interrupted.drop_outgoing(Kind::Kept);
         self.peer.standby_in_sync = false;
         self.peer.kept_received = Position::default();
         self.peer.kept_durable = Position::default();
@@ -148,10 +163,18 @@ impl Gateway {
         self.send(id, Message::Sync { kind: Kind::Kept, plan, activations });
     }
 
-    pub(super) fn heard_receipt(&mut self, kind: Kind, received: Position, durable: Position) {
+    pub(super) fn heard_receipt(
+        &mut self,
+        kind: Kind,
+        (received, durable): (Position, Position),
+        holds: Option<Holds>,
+    ) {
         let Some(link) = &mut self.link else { return };
         let lanes = link.lanes_mut(kind);
-        lanes.stands.get_or_insert((received, durable));
+        if lanes.stands.is_none() {
+            lanes.stands = Some((received, durable));
+            lanes.holds = holds;
+        }
         let Some(sender) = &mut lanes.sender else { return };
         sender.receipt(received, durable);
         match kind {

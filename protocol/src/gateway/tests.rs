@@ -10,8 +10,9 @@ use super::Gateway;
 use super::input::{
     Input, LinkId, Loaded, Options, Request, RequestTicket, Secret, Side, StoreTicket, Stored,
 };
-use super::output::{Answer, EventKind, Lane, Output, Permit};
+use super::output::{Answer, EventKind, GatewayEvent, Lane, Output, Permit};
 use crate::item::Kind;
+use crate::limits::CHUNK_BYTES;
 use crate::node::{BootId, Level, Role, SyncState};
 use crate::session::{Outcome, SessionId};
 use crate::settings::{RecoveryMode, SharedSettings};
@@ -26,6 +27,8 @@ mod goodbye;
 mod merge;
 #[path = "tests/switchover.rs"]
 mod switchover;
+#[path = "tests/transfer.rs"]
+mod transfer;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -35,6 +38,7 @@ struct Node {
     permit: Option<Permit>,
     answers: Vec<(RequestTicket, Answer)>,
     levels: Vec<String>,
+    events: Vec<GatewayEvent>,
     exit: Option<Refusal>,
 }
 
@@ -47,6 +51,8 @@ struct Pair {
     queue: Queue,
     count: u64,
     links: u64,
+    /// Chunks of full transfers that were sent.
+    chunks: usize,
     cut: bool,
     /// A node that is stopped: what comes for it waits in its sockets.
     stalled: Option<usize>,
@@ -75,6 +81,7 @@ fn options(index: usize, role: Role) -> Options {
         public_address: String::new(),
         seed: 7 + index as u64,
         config_queue_max_bytes: 8 * 1024 * 1024,
+        chunk_bytes: CHUNK_BYTES,
     }
 }
 
@@ -86,6 +93,7 @@ impl Pair {
             queue: Queue::new(),
             count: 0,
             links: 0,
+            chunks: 0,
             cut: false,
             stalled: None,
             broken: None,
@@ -108,6 +116,7 @@ impl Pair {
             permit: None,
             answers: Vec::new(),
             levels: Vec::new(),
+            events: Vec::new(),
             exit: None,
         });
         self.drain(index);
@@ -136,6 +145,7 @@ impl Pair {
                     return;
                 }
                 Output::Send { link, lane: Lane::Control | Lane::Bulk, message } => {
+                    self.chunks += usize::from(matches!(message, Message::Chunk(_)));
                     self.later(MS, 1 - index, Input::LinkMessage { link, message });
                 }
                 Output::Store { ticket, .. } => {
@@ -163,12 +173,14 @@ impl Pair {
                 Output::Answer { ticket, answer } => node.answers.push((ticket, answer)),
                 Output::Permit(permit) => node.permit = Some(permit),
                 Output::PermitWithdrawn => node.permit = None,
-                Output::Event(event) if event.kind == EventKind::Level => {
-                    node.levels.push(event.text);
+                Output::Event(event) => {
+                    if event.kind == EventKind::Level {
+                        node.levels.push(event.text.clone());
+                    }
+                    node.events.push(event);
                 }
                 Output::Exit { reason, .. } => node.exit = Some(reason),
-                Output::Event(_)
-                | Output::DialBulk { .. }
+                Output::DialBulk { .. }
                 | Output::ExpectBulk { .. }
                 | Output::Show { .. }
                 | Output::Reload { .. }

@@ -17,7 +17,7 @@ use crate::gateway::look::Looks;
 use crate::gateway::output::{EventKind, Output};
 use crate::gateway::reason::{Evidence, TakeReason};
 use crate::gateway::sync::Telling;
-use crate::item::Position;
+use crate::item::{Kind, Position};
 use crate::limits::REDIAL_MAX;
 use crate::node::{BootId, NodeId, Role};
 use crate::planted::{self, RuleFault};
@@ -174,6 +174,8 @@ impl Gateway {
         self.peer.health = hello.health;
         if restarted {
             self.forget_choice_of_peer();
+            // Another run holds nothing of what was sent.
+            Kind::ALL.into_iter().for_each(|kind| self.interrupted.drop_outgoing(kind));
         }
         self.heed_choice(hello.choice.as_ref());
         self.peer.public_address = hello.public_address.clone();
@@ -230,6 +232,7 @@ impl Gateway {
         self.renew_permit();
         self.heartbeat();
         self.transfer_time();
+        self.drop_interrupted();
         self.recover();
     }
 
@@ -252,8 +255,8 @@ impl Gateway {
             n: self.heartbeats,
             stand: self.stand(),
             kept_received: self.kept.position(),
-            kept_durable: self.disk.durable(crate::item::Kind::Kept),
-            config: self.disk.durable(crate::item::Kind::Config),
+            kept_durable: self.disk.durable(Kind::Kept),
+            config: self.disk.durable(Kind::Config),
             kept_sum: self.kept.sum(),
             config_sum: self.config.sum(),
             clock_us: self.now.as_micros(),
@@ -368,7 +371,7 @@ impl Gateway {
                 self.take(TakeReason::Lost(evidence));
             }
         }
-        if let Some(link) = self.link.take() {
+        if let Some(link) = self.take_link() {
             self.close_link(link.id, Refusal::DeclaredLost, evidence.to_string());
         }
         self.peer.told_in_sync = false;
@@ -394,7 +397,7 @@ impl Gateway {
 
     /// Closes the link so that both say hello again and a new verdict is made.
     pub(super) fn begin_link_anew(&mut self, why: &str) {
-        if let Some(link) = self.link.take() {
+        if let Some(link) = self.take_link() {
             self.close_link(link.id, Refusal::LevelChanged, why);
             self.fence_link_gone();
         }
@@ -407,7 +410,7 @@ impl Gateway {
         let detail = vec![("reason", format!("{reason:?}"))];
         self.event(Severity::Warning, EventKind::Refused, why, detail);
         if self.link.as_ref().is_some_and(|l| l.id == link) {
-            self.link = None;
+            self.take_link();
             self.fence_link_gone();
             self.redial_later();
         }

@@ -19,15 +19,17 @@ pub struct Misfit(pub &'static str);
 
 impl Receiver {
     /// The peer says how it will bring this node up to date. For a tail the activations are to be
-    /// stored now; for a full transfer they come with the items.
+    /// stored now; for a full transfer they come with the items. `held`: what an earlier link left
+    /// of a transfer.
     ///
     /// # Errors
-    /// The tail does not follow what is here.
+    /// The tail does not follow what is here, or the transfer goes on from what is not here.
     pub fn begin(
         &mut self,
         log: &Log,
         plan: SyncPlan,
         activations: Vec<Activation>,
+        held: Option<Incoming>,
     ) -> Result<Option<Vec<Activation>>, Misfit> {
         match plan {
             SyncPlan::Tail { after } if after != log.position() => {
@@ -38,16 +40,23 @@ impl Receiver {
                 self.flowing = true;
                 Ok(Some(activations))
             }
-            SyncPlan::Full { transfer, at, archive, head, over, .. } => {
+            SyncPlan::Full { from, .. } => {
                 self.flowing = false;
-                let mut incoming = Incoming::new(transfer, at, head, archive);
-                if over {
-                    incoming = incoming.over(log.items().clone());
-                }
-                self.incoming = Some((incoming, activations));
+                let held = held.filter(|held| held.follows(log) && held.is_continued_by(plan));
+                let incoming = match from {
+                    0 => Incoming::new(plan, log),
+                    _ => held,
+                };
+                let goes_on = "a transfer that goes on from what is not here";
+                self.incoming = Some((incoming.ok_or(Misfit(goes_on))?, activations));
                 Ok(None)
             }
         }
+    }
+
+    /// The link has ended: what has come of a transfer, for the next one.
+    pub fn interrupt(self) -> Option<Incoming> {
+        self.incoming.map(|(incoming, _)| incoming).filter(|incoming| incoming.holds().is_some())
     }
 
     /// Whether updates may come.
@@ -84,7 +93,11 @@ impl Receiver {
     pub fn chunk(&mut self, log: &mut Log, chunk: Chunk) -> Result<Option<Installed>, Misfit> {
         let Some((incoming, _)) = &mut self.incoming else { return Err(Misfit("a stray chunk")) };
         match incoming.take(chunk) {
-            ChunkTaken::Wrong(why) => Err(Misfit(why)),
+            ChunkTaken::Wrong(why) => {
+                // Nothing of it is believed: the next link begins anew.
+                self.incoming = None;
+                Err(Misfit(why))
+            }
             ChunkTaken::More => Ok(None),
             ChunkTaken::Last => {
                 let Some((incoming, activations)) = self.incoming.take() else { return Ok(None) };
@@ -107,4 +120,55 @@ pub struct Installed {
     pub archive: bool,
     /// The position before.
     pub before: Position,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::input::LoadedKind;
+    use crate::item::{Item, ItemKey, Kind};
+    use crate::replication::transfer::Outgoing;
+    use crate::wire::peer::TRANSFER_READY;
+
+    fn log_of(items: u8) -> Log {
+        let mut loaded = LoadedKind::default();
+        for n in 0..items {
+            let item = Item { body: vec![n; 10].into(), changed: Position::default() };
+            loaded.items.insert(ItemKey::new("project", n.to_string()), item);
+        }
+        Log::new(Kind::Config, loaded, [0; 32])
+    }
+
+    /// A receiver that has taken a chunk of ten, and the sender's side of it.
+    fn one_of_ten() -> (Log, Receiver, Outgoing) {
+        let mut own = log_of(0);
+        let mut out = Outgoing::new(1, &log_of(10), false);
+        out.cut_into(1);
+        let mut receiver = Receiver::default();
+        assert_eq!(receiver.begin(&own, out.plan(), Vec::new(), None), Ok(None));
+        assert!(out.taken(TRANSFER_READY));
+        let chunk = out.next_chunk().expect("a chunk");
+        assert_eq!(receiver.chunk(&mut own, chunk), Ok(None));
+        (own, receiver, out)
+    }
+
+    #[test]
+    fn a_transfer_goes_on_with_what_an_earlier_link_left() {
+        let (own, receiver, mut out) = one_of_ten();
+        let held = receiver.interrupt().expect("a chunk has come");
+        assert!(out.go_on_at(1));
+        let begin = |log: &Log, held| Receiver::default().begin(log, out.plan(), Vec::new(), held);
+        assert_eq!(begin(&own, Some(held.clone())), Ok(None));
+        assert!(begin(&own, None).is_err(), "nothing is held");
+        assert!(begin(&log_of(1), Some(held)).is_err(), "the own log has moved");
+    }
+
+    #[test]
+    fn a_chunk_with_a_wrong_sum_leaves_nothing_to_go_on_with() {
+        let (mut own, mut receiver, mut out) = one_of_ten();
+        let mut chunk = out.next_chunk().expect("a chunk");
+        chunk.sum ^= 1;
+        assert!(receiver.chunk(&mut own, chunk).is_err());
+        assert!(receiver.interrupt().is_none());
+    }
 }

@@ -30,6 +30,8 @@ pub struct Sender {
     in_flight_bytes: usize,
     received: Position,
     durable: Position,
+    /// Whether a transfer was asked for: the next link does not go on with it.
+    asked: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -50,46 +52,79 @@ impl Sender {
         transfer: u64,
         differs: Option<&Differs>,
     ) -> (Sender, SyncPlan) {
-        let relation = match kind {
-            Kind::Kept => relation(activations, log.position(), receiver),
-            Kind::Config => config_relation(log.position(), receiver),
-        };
-        let mut sender = Sender {
-            kind,
-            state: State::Flowing(receiver.sequence),
-            in_flight: VecDeque::new(),
-            in_flight_bytes: 0,
-            received: receiver,
-            durable: Position::default(),
-        };
+        let relation = relation_of(log, kind, activations, receiver);
         if relation == Relation::Prefix && log.reaches(receiver.sequence) {
+            let state = State::Flowing(receiver.sequence);
+            let sender = Sender { received: receiver, ..Sender::with(kind, state) };
             return (sender, SyncPlan::Tail { after: receiver });
         }
         let archive = relation == Relation::Diverged;
+        let whole = Outgoing::new(transfer, log, archive);
         let outgoing = match differs.filter(|d| archive && log.reaches(d.fork)) {
-            Some(differs) => difference(log, transfer, differs),
-            None => Outgoing::new(transfer, log.items().clone(), log.position()),
+            Some(differs) => difference(whole, log, differs),
+            None => whole,
         };
-        let plan = plan_of(log, &outgoing, archive);
-        sender.state = State::Full(outgoing);
-        sender.received = Position::default();
-        (sender, plan)
+        Sender::of(kind, outgoing)
+    }
+
+    /// Goes on with an interrupted transfer where the receiver is, with its chunk `next`; `None`:
+    /// it no longer is what this receiver needs, or updates could not follow it.
+    pub fn go_on(
+        log: &Log,
+        kind: Kind,
+        activations: &[Activation],
+        receiver: Position,
+        differs: Option<&Differs>,
+        mut outgoing: Outgoing,
+        next: u32,
+    ) -> Option<(Sender, SyncPlan)> {
+        let there = relation_of(log, kind, activations, receiver);
+        let tail = there == Relation::Prefix && log.reaches(receiver.sequence);
+        let same = outgoing.archives() == (there == Relation::Diverged) && outgoing.fits(differs);
+        let at = outgoing.at();
+        let behind = relation_of(log, kind, activations, at) == Relation::Prefix;
+        let followed = behind && log.reaches(at.sequence);
+        let goes_on = !tail && same && followed && outgoing.go_on_at(next);
+        goes_on.then(|| Sender::of(kind, outgoing))
     }
 
     /// Brings a receiver up to date from the start, whatever it holds: of this same history, or
     /// (`archive`) of another one.
     pub fn start_full(log: &Log, kind: Kind, transfer: u64, archive: bool) -> (Sender, SyncPlan) {
-        let outgoing = Outgoing::new(transfer, log.items().clone(), log.position());
-        let plan = plan_of(log, &outgoing, archive);
-        let sender = Sender {
+        let (sender, plan) = Sender::of(kind, Outgoing::new(transfer, log, archive));
+        (Sender { asked: true, ..sender }, plan)
+    }
+
+    fn of(kind: Kind, outgoing: Outgoing) -> (Sender, SyncPlan) {
+        let plan = outgoing.plan();
+        (Sender::with(kind, State::Full(outgoing)), plan)
+    }
+
+    fn with(kind: Kind, state: State) -> Sender {
+        Sender {
             kind,
-            state: State::Full(outgoing),
+            state,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             received: Position::default(),
             durable: Position::default(),
-        };
-        (sender, plan)
+            asked: false,
+        }
+    }
+
+    /// Chunks of a full transfer are of about this size.
+    pub fn cut_into(&mut self, chunk_bytes: usize) {
+        if let State::Full(outgoing) = &mut self.state {
+            outgoing.cut_into(chunk_bytes);
+        }
+    }
+
+    /// The link has ended: the transfer that may go on over the next one.
+    pub fn interrupt(self) -> Option<Outgoing> {
+        match self.state {
+            State::Full(outgoing) if !self.asked => Some(outgoing),
+            State::Full(_) | State::Flowing(_) => None,
+        }
     }
 
     /// Which kind it sends.
@@ -200,20 +235,15 @@ impl Sender {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Behind;
 
-fn plan_of(log: &Log, outgoing: &Outgoing, archive: bool) -> SyncPlan {
-    SyncPlan::Full {
-        transfer: outgoing.id(),
-        at: outgoing.at(),
-        bytes: outgoing.bytes(),
-        archive,
-        head: log.head(),
-        over: outgoing.over(),
-        from: 0,
+fn relation_of(log: &Log, kind: Kind, activations: &[Activation], receiver: Position) -> Relation {
+    match kind {
+        Kind::Kept => relation(activations, log.position(), receiver),
+        Kind::Config => config_relation(log.position(), receiver),
     }
 }
 
 /// What differs between a receiver that parted at the fork and this log: what either changed since.
-fn difference(log: &Log, transfer: u64, differs: &Differs) -> Outgoing {
+fn difference(whole: Outgoing, log: &Log, differs: &Differs) -> Outgoing {
     let differs_at = |(key, item): &(&ItemKey, &Item)| {
         item.changed.sequence > differs.fork || differs.keys.contains(*key)
     };
@@ -223,7 +253,7 @@ fn difference(log: &Log, transfer: u64, differs: &Differs) -> Outgoing {
     let deleted = changes.filter(|change| change.body.is_none()).map(|change| &change.key);
     let absent = |key: &&ItemKey| !log.items().contains_key(*key);
     let gone = deleted.chain(&differs.keys).filter(absent).cloned().collect();
-    Outgoing::new(transfer, items, log.position()).with_gone(gone)
+    whole.only(items, gone, differs.clone())
 }
 
 /// Config has one author, so that its lineage and sequence say it all.
@@ -242,7 +272,9 @@ mod tests {
     use crate::item::{Change, ItemKey, Kind, Position, Update};
     use crate::limits::UPDATES_IN_FLIGHT_BYTES;
     use crate::replication::log::Log;
+    use crate::replication::transfer::Outgoing;
     use crate::term::ActivationId;
+    use crate::wire::peer::{SyncPlan, TRANSFER_READY};
 
     fn log_of(bodies: &[usize]) -> Log {
         let mut log = Log::new(Kind::Config, LoadedKind::default(), [0; 32]);
@@ -253,6 +285,61 @@ mod tests {
             assert!(log.append(update));
         }
         log
+    }
+
+    /// A transfer of a log of which a queue of one update is left, interrupted in its middle.
+    fn interrupted() -> (Log, Position, Outgoing) {
+        let log = log_of(&[30_000; 20]);
+        let lacking = Position { activation: ActivationId(2), sequence: 20 };
+        let (mut sender, plan) = Sender::start(&log, Kind::Config, &[], lacking, 7, None);
+        assert!(matches!(plan, SyncPlan::Full { archive: true, from: 0, .. }), "{plan:?}");
+        sender.cut_into(1);
+        assert!(sender.chunk_taken(7, TRANSFER_READY));
+        (log, lacking, sender.interrupt().expect("a transfer"))
+    }
+
+    #[test]
+    fn a_transfer_goes_on_only_while_it_is_what_the_receiver_needs() {
+        let (mut log, receiver, mut outgoing) = interrupted();
+        assert!(outgoing.next_chunk().is_some() && outgoing.taken(0));
+        let go_on = |log: &Log, receiver, next| {
+            let outgoing = outgoing.clone();
+            let sender = Sender::go_on(log, Kind::Config, &[], receiver, None, outgoing, next);
+            sender.map(|(_, plan)| plan)
+        };
+        let before = log.position();
+        for n in 0..3 {
+            let plan = go_on(&log, receiver, 1);
+            let right = matches!(plan, Some(SyncPlan::Full { at, from: 1, transfer: 7, .. })
+                if at == before);
+            assert!(right, "after {n} more updates: {plan:?}");
+            let body = Some(Bytes::from_static(b"later"));
+            let update =
+                log.next(ActivationId(1), vec![Change { key: ItemKey::new("p", "y"), body }]);
+            assert!(log.append(update));
+        }
+        assert_eq!(go_on(&log, receiver, 2), None, "a chunk that was never sent");
+        assert_eq!(go_on(&log, before, 1), None, "a tail is enough");
+        let nothing = Position::default();
+        assert_eq!(go_on(&log, nothing, 1), None, "there is nothing to archive any more");
+        let other = Position { activation: ActivationId(3), sequence: 30 };
+        let replaced = Log::new(
+            Kind::Config,
+            LoadedKind { position: other, ..LoadedKind::default() },
+            [1; 32],
+        );
+        assert_eq!(go_on(&replaced, receiver, 1), None, "the sender took another history");
+        let far = Position { activation: ActivationId(1), sequence: 90_000 };
+        let moved =
+            Log::new(Kind::Config, LoadedKind { position: far, ..LoadedKind::default() }, [1; 32]);
+        assert_eq!(go_on(&moved, receiver, 1), None, "no updates could follow");
+    }
+
+    #[test]
+    fn what_a_person_asked_for_ends_with_its_link() {
+        let log = log_of(&[10]);
+        let (sender, _) = Sender::start_full(&log, Kind::Config, 7, false);
+        assert!(sender.interrupt().is_none());
     }
 
     fn sequences(updates: &[Update]) -> Vec<u64> {

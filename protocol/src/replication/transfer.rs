@@ -1,15 +1,24 @@
 //! Moving everything: chunks out of a snapshot, and a snapshot out of chunks.
+//!
+//! ```text
+//! chunk       0 1 2 3 4 5 6 7 8 9
+//! sender      taken ^       ^ next       where each of 3 .. 6 begins is remembered
+//! receiver            ^ next             the link ends: 4 was taken, 5 and 6 are lost
+//! a new link          from: 4 ...        the same snapshot, the same cuts
+//! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use sha2::{Digest, Sha256};
 
 use crate::gateway::input::Items;
+use crate::gateway::merge::Differs;
 use crate::item::{Item, ItemKey, Position};
 use crate::limits::{CHUNK_BYTES, CHUNKS_IN_FLIGHT, ITEMS_MAX_BYTES};
-use crate::replication::log::first_eight;
-use crate::wire::peer::{Chunk, TRANSFER_READY};
+use crate::planted::{self, RuleFault};
+use crate::replication::log::{Log, first_eight};
+use crate::wire::peer::{Chunk, Holds, SyncPlan, TRANSFER_READY};
 
 /// A snapshot on its way out.
 #[derive(Debug, Clone)]
@@ -17,9 +26,16 @@ pub struct Outgoing {
     id: u64,
     items: Items,
     at: Position,
-    /// Items to delete, where only a difference is sent.
-    gone: Option<BTreeSet<ItemKey>>,
-    cursor: Option<ItemKey>,
+    head: [u8; 32],
+    /// Whether the receiver's own state must be archived.
+    archive: bool,
+    /// Only a difference is sent.
+    over: Option<Over>,
+    chunk_bytes: usize,
+    /// Where the next chunk begins.
+    next: Mark,
+    /// Where each chunk without a receipt began: one that is lost with its link is cut again.
+    marks: VecDeque<Mark>,
     next_index: u32,
     taken: u32,
     all_cut: bool,
@@ -27,15 +43,33 @@ pub struct Outgoing {
     ready: bool,
 }
 
+/// A difference: what the receiver must delete, and what it was made from.
+#[derive(Debug, Clone)]
+struct Over {
+    gone: BTreeSet<ItemKey>,
+    differs: Differs,
+}
+
+/// The last item, and the last deleted one, before a chunk.
+#[derive(Debug, Clone, Default)]
+struct Mark {
+    item: Option<ItemKey>,
+    gone: Option<ItemKey>,
+}
+
 impl Outgoing {
-    /// A transfer of these items, which are at this position.
-    pub fn new(id: u64, items: Items, at: Position) -> Outgoing {
+    /// A transfer of all that is in the log.
+    pub fn new(id: u64, log: &Log, archive: bool) -> Outgoing {
         Outgoing {
             id,
-            items,
-            at,
-            gone: None,
-            cursor: None,
+            items: log.items().clone(),
+            at: log.position(),
+            head: log.head(),
+            archive,
+            over: None,
+            chunk_bytes: CHUNK_BYTES,
+            next: Mark::default(),
+            marks: VecDeque::new(),
             next_index: 0,
             taken: 0,
             all_cut: false,
@@ -43,15 +77,15 @@ impl Outgoing {
         }
     }
 
-    /// The items are only those that differ, and these do not exist any more.
+    /// Only these items differ, and those do not exist any more, by what the receiver has said.
     #[must_use]
-    pub fn with_gone(self, gone: BTreeSet<ItemKey>) -> Outgoing {
-        Outgoing { gone: Some(gone), ..self }
+    pub fn only(self, items: Items, gone: BTreeSet<ItemKey>, differs: Differs) -> Outgoing {
+        Outgoing { items, over: Some(Over { gone, differs }), ..self }
     }
 
-    /// Whether it goes over the receiver's own items.
-    pub fn over(&self) -> bool {
-        self.gone.is_some()
+    /// Chunks are of about this size.
+    pub fn cut_into(&mut self, chunk_bytes: usize) {
+        self.chunk_bytes = chunk_bytes.max(1);
     }
 
     /// Its name.
@@ -64,9 +98,27 @@ impl Outgoing {
         self.at
     }
 
-    /// How many bytes of items it has.
-    pub fn bytes(&self) -> u64 {
-        self.items.iter().map(|(k, i)| size(k, i) as u64).sum()
+    /// Whether the receiver's own state must be archived.
+    pub fn archives(&self) -> bool {
+        self.archive
+    }
+
+    /// Whether it fits a receiver that differs so: a difference only if it was made from the same.
+    pub fn fits(&self, differs: Option<&Differs>) -> bool {
+        self.over.as_ref().is_none_or(|over| Some(&over.differs) == differs)
+    }
+
+    /// How it is announced: from the chunk that comes next.
+    pub fn plan(&self) -> SyncPlan {
+        SyncPlan::Full {
+            transfer: self.id,
+            at: self.at,
+            bytes: self.items.iter().map(|(k, i)| size(k, i) as u64).sum(),
+            archive: self.archive,
+            head: self.head,
+            over: self.over.is_some(),
+            from: self.next_index,
+        }
     }
 
     /// Whether every chunk has been taken.
@@ -79,29 +131,35 @@ impl Outgoing {
         if !self.ready || self.all_cut || self.next_index - self.taken >= CHUNKS_IN_FLIGHT {
             return None;
         }
+        self.marks.push_back(self.next.clone());
         let mut items = Vec::new();
         let mut bytes = 0;
-        let start = self.cursor.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        for (key, item) in self.items.range((start, Bound::Unbounded)) {
-            if bytes >= CHUNK_BYTES {
+        for (key, item) in self.items.range((after(&self.next.item), Bound::Unbounded)) {
+            if bytes >= self.chunk_bytes {
                 break;
             }
             bytes += size(key, item);
             items.push((key.clone(), item.clone()));
         }
-        if let Some((key, _)) = items.last() {
-            self.cursor = Some(key.clone());
-        }
         let mut gone = Vec::new();
-        while let Some(key) = self.gone.as_mut().and_then(BTreeSet::pop_first) {
-            if bytes >= CHUNK_BYTES {
-                self.gone.get_or_insert_default().insert(key);
+        let keys = self
+            .over
+            .iter()
+            .flat_map(|over| over.gone.range((after(&self.next.gone), Bound::Unbounded)));
+        for key in keys {
+            if bytes >= self.chunk_bytes {
                 break;
             }
             bytes += key.key.len() + 64;
-            gone.push(key);
+            gone.push(key.clone());
         }
-        self.all_cut = bytes < CHUNK_BYTES;
+        if let Some((key, _)) = items.last() {
+            self.next.item = Some(key.clone());
+        }
+        if let Some(key) = gone.last() {
+            self.next.gone = Some(key.clone());
+        }
+        self.all_cut = bytes < self.chunk_bytes;
         let chunk = Chunk {
             transfer: self.id,
             index: self.next_index,
@@ -124,8 +182,29 @@ impl Outgoing {
         let right = index == self.taken && index < self.next_index;
         if right {
             self.taken += 1;
+            self.marks.pop_front();
         }
         right
+    }
+
+    /// Goes on over another link with a receiver that holds all chunks before this one. `false`: it
+    /// cannot be there.
+    #[must_use]
+    pub fn go_on_at(&mut self, chunk: u32) -> bool {
+        let lost = chunk.checked_sub(self.taken).and_then(|n| usize::try_from(n).ok());
+        let mark = match lost.and_then(|n| self.marks.get(n)) {
+            Some(mark) => mark.clone(),
+            // Nothing was lost. After the last chunk there is nothing to go on with.
+            None if chunk == self.next_index && !self.all_cut => self.next.clone(),
+            None => return false,
+        };
+        if !planted::is(RuleFault::LostChunksLeftOut) {
+            self.next = mark;
+        }
+        self.marks.clear();
+        (self.next_index, self.taken) = (chunk, chunk);
+        (self.all_cut, self.ready) = (false, false);
+        true
     }
 }
 
@@ -136,6 +215,10 @@ pub struct Incoming {
     at: Position,
     head: [u8; 32],
     archive: bool,
+    /// As announced, from the first chunk on.
+    plan: SyncPlan,
+    /// Where this node's own log stood, and its sum: what the transfer was planned for.
+    base: (Position, u64),
     items: Items,
     bytes: usize,
     next_index: u32,
@@ -153,20 +236,41 @@ pub enum ChunkTaken {
 }
 
 impl Incoming {
-    /// A transfer that has been announced.
-    pub fn new(id: u64, at: Position, head: [u8; 32], archive: bool) -> Incoming {
-        Incoming { id, at, head, archive, items: Items::new(), bytes: 0, next_index: 0 }
-    }
-
-    /// The transfer goes over these items.
-    #[must_use]
-    pub fn over(self, items: Items) -> Incoming {
-        Incoming { items, ..self }
+    /// A transfer that has been announced to a node with this log; `None`: the plan is a tail.
+    pub fn new(plan: SyncPlan, log: &Log) -> Option<Incoming> {
+        let SyncPlan::Full { transfer, at, archive, head, over, .. } = plan else { return None };
+        Some(Incoming {
+            id: transfer,
+            at,
+            head,
+            archive,
+            plan: plan.whole(),
+            base: (log.position(), log.sum()),
+            items: if over { log.items().clone() } else { Items::new() },
+            bytes: 0,
+            next_index: 0,
+        })
     }
 
     /// Its name.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// What is held of it, once a chunk has come.
+    pub fn holds(&self) -> Option<Holds> {
+        (self.next_index > 0).then_some(Holds { transfer: self.id, next: self.next_index })
+    }
+
+    /// Whether this log is still the one that the transfer was planned for.
+    pub fn follows(&self, log: &Log) -> bool {
+        self.base == (log.position(), log.sum())
+    }
+
+    /// Whether this announcement is of the same transfer, and goes on with the chunk that is next.
+    pub fn is_continued_by(&self, plan: SyncPlan) -> bool {
+        let SyncPlan::Full { from, .. } = plan else { return false };
+        from == self.next_index && plan.whole() == self.plan
     }
 
     /// Takes a chunk.
@@ -195,6 +299,10 @@ impl Incoming {
     }
 }
 
+fn after(key: &Option<ItemKey>) -> Bound<ItemKey> {
+    key.clone().map_or(Bound::Unbounded, Bound::Excluded)
+}
+
 fn size(key: &ItemKey, item: &Item) -> usize {
     key.provider.len() + key.key.len() + item.body.len() + 32
 }
@@ -213,47 +321,70 @@ fn sum(items: &[(ItemKey, Item)]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::input::LoadedKind;
+    use crate::item::Kind;
     use bytes::Bytes;
 
-    fn ready(items: Items) -> Outgoing {
-        let mut out = Outgoing::new(1, items, Position::default());
+    const FILES: u32 = 100;
+
+    /// A log with so many items of 20 kB: four of them are a chunk.
+    fn log_of(files: u32) -> Log {
+        let mut loaded = LoadedKind::default();
+        for n in 0..files {
+            let body = Bytes::from(vec![7; 20_000]);
+            let item = Item { body, changed: Position::default() };
+            loaded.items.insert(ItemKey::new("project", format!("{n:03}")), item);
+        }
+        Log::new(Kind::Config, loaded, [0; 32])
+    }
+
+    fn empty() -> Log {
+        log_of(0)
+    }
+
+    fn begun(log: &Log) -> (Outgoing, Incoming) {
+        let mut out = Outgoing::new(1, log, false);
         assert!(out.next_chunk().is_none(), "nothing before the announcement was read");
+        let incoming = Incoming::new(out.plan(), &empty()).unwrap();
         assert!(out.taken(TRANSFER_READY));
-        out
+        (out, incoming)
+    }
+
+    fn flight(out: &mut Outgoing) -> Vec<Chunk> {
+        std::iter::from_fn(|| out.next_chunk()).collect()
+    }
+
+    /// Carries all that is left; how many chunks that took.
+    fn carry(out: &mut Outgoing, incoming: &mut Incoming) -> u32 {
+        let mut count = 0;
+        loop {
+            let flight = flight(out);
+            assert!(flight.len() <= CHUNKS_IN_FLIGHT as usize);
+            for chunk in flight {
+                count += 1;
+                let index = chunk.index;
+                let taken = incoming.take(chunk);
+                assert!(out.taken(index));
+                if taken == ChunkTaken::Last {
+                    assert!(out.done());
+                    return count;
+                }
+                assert_eq!(taken, ChunkTaken::More);
+            }
+        }
     }
 
     #[test]
     fn chunks_carry_everything_within_the_window() {
-        let mut items = Items::new();
-        for n in 0..100 {
-            let body = Bytes::from(vec![7; 20_000]);
-            items.insert(
-                ItemKey::new("project", format!("{n:03}")),
-                Item { body, changed: Position::default() },
-            );
-        }
-        let mut out = ready(items.clone());
-        let mut incoming = Incoming::new(1, Position::default(), [0; 32], false);
-        let mut last = false;
-        while !last {
-            let mut flight = Vec::new();
-            while let Some(chunk) = out.next_chunk() {
-                flight.push(chunk);
-            }
-            assert!(flight.len() <= CHUNKS_IN_FLIGHT as usize);
-            for chunk in flight {
-                let index = chunk.index;
-                last = incoming.take(chunk) == ChunkTaken::Last;
-                assert!(out.taken(index));
-            }
-        }
-        assert!(out.done());
-        assert_eq!(incoming.finish().0, items);
+        let log = log_of(FILES);
+        let (mut out, mut incoming) = begun(&log);
+        assert_eq!(carry(&mut out, &mut incoming), FILES / 4 + 1, "the last one is empty");
+        assert_eq!(&incoming.finish().0, log.items());
     }
 
     #[test]
     fn an_empty_snapshot_is_one_chunk() {
-        let mut out = ready(Items::new());
+        let (mut out, _) = begun(&empty());
         let chunk = out.next_chunk().unwrap();
         assert!(chunk.last && chunk.items.is_empty());
         assert!(out.next_chunk().is_none());
@@ -261,12 +392,81 @@ mod tests {
 
     #[test]
     fn a_broken_chunk_is_found() {
-        let mut items = Items::new();
-        let body = Bytes::from_static(b"x");
-        items.insert(ItemKey::new("p", "k"), Item { body, changed: Position::default() });
-        let mut chunk = ready(items).next_chunk().unwrap();
+        let (mut out, mut incoming) = begun(&log_of(1));
+        let mut chunk = out.next_chunk().unwrap();
         chunk.sum ^= 1;
-        let mut incoming = Incoming::new(1, Position::default(), [0; 32], false);
         assert_eq!(incoming.take(chunk), ChunkTaken::Wrong("chunk with a wrong sum"));
+    }
+
+    #[test]
+    fn whatever_was_on_its_way_when_the_link_ended_is_sent_once_more() {
+        let log = log_of(FILES);
+        // Of eight chunks so many arrived, and of so many of these the sender has heard.
+        for (arrived, heard) in [(1, 0), (3, 1), (8, 0), (8, 8), (5, 5)] {
+            let (mut out, mut incoming) = begun(&log);
+            let sent = flight(&mut out);
+            assert_eq!(sent.len(), 8);
+            for (n, chunk) in (0..).zip(sent).take(arrived) {
+                let index = chunk.index;
+                assert_eq!(incoming.take(chunk), ChunkTaken::More);
+                assert!(n >= heard || out.taken(index));
+            }
+            let next = incoming.holds().unwrap().next;
+            assert!(out.go_on_at(next), "{arrived} arrived, {heard} heard");
+            assert!(incoming.is_continued_by(out.plan()));
+            assert!(out.next_chunk().is_none(), "nothing before this announcement was read");
+            assert!(out.taken(TRANSFER_READY));
+            assert_eq!(carry(&mut out, &mut incoming), FILES / 4 + 1 - next);
+            assert_eq!(&incoming.finish().0, log.items(), "{arrived} arrived, {heard} heard");
+        }
+    }
+
+    #[test]
+    fn a_receiver_is_where_the_sender_can_have_brought_it() {
+        let (mut out, mut incoming) = begun(&log_of(FILES));
+        assert_eq!(incoming.holds(), None, "nothing has come");
+        for chunk in flight(&mut out).into_iter().take(4) {
+            let index = chunk.index;
+            assert_eq!(incoming.take(chunk), ChunkTaken::More);
+            assert!(out.taken(index));
+        }
+        for impossible in [0, 3, 9, u32::MAX] {
+            assert!(!out.clone().go_on_at(impossible), "{impossible}");
+        }
+        let (mut small, _) = begun(&log_of(1));
+        assert!(small.next_chunk().unwrap().last);
+        assert!(!small.clone().go_on_at(1), "all of it has arrived: there is nothing to hold");
+        assert!(small.go_on_at(0), "the last chunk was lost");
+    }
+
+    #[test]
+    fn another_plan_or_another_base_goes_on_with_nothing() {
+        let (mut out, mut incoming) = begun(&log_of(FILES));
+        assert_eq!(incoming.take(out.next_chunk().unwrap()), ChunkTaken::More);
+        assert!(out.go_on_at(1));
+        let SyncPlan::Full { transfer, at, bytes, archive, head, over, from } = out.plan() else {
+            panic!("a full transfer")
+        };
+        let full = |transfer, archive, over, from| SyncPlan::Full {
+            transfer,
+            at,
+            bytes,
+            archive,
+            head,
+            over,
+            from,
+        };
+        assert!(incoming.is_continued_by(full(transfer, archive, over, from)));
+        for other in [
+            full(transfer + 1, archive, over, from),
+            full(transfer, !archive, over, from),
+            full(transfer, archive, !over, from),
+            full(transfer, archive, over, from + 1),
+            full(transfer, archive, over, 0),
+            SyncPlan::Tail { after: at },
+        ] {
+            assert!(!incoming.is_continued_by(other), "{other:?}");
+        }
+        assert!(incoming.follows(&empty()) && !incoming.follows(&log_of(1)));
     }
 }

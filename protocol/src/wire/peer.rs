@@ -25,7 +25,7 @@ use minicbor::{Decode, Encode};
 use crate::item::{ItemKey, Kind, Position, Update};
 use crate::term::{Activation, Term};
 
-pub use data::{AloneItem, Chunk, LiveValue, SyncPlan};
+pub use data::{AloneItem, Chunk, Holds, LiveValue, SyncPlan};
 pub use hello::{Choice, Heartbeat, Hello, Stand};
 pub use verdict::{Goodbye, PersonAsk, PersonReply, Refusal, SwitchReason, Verdict, VerdictReason};
 
@@ -120,6 +120,9 @@ pub enum Message {
         /// All up to here are on disk.
         #[n(2)]
         durable: Position,
+        /// What is held of a transfer that an earlier link has left: it may go on.
+        #[n(3)]
+        holds: Option<Holds>,
     },
     /// How the receiver will be brought up to date: what follows begins after `from`.
     #[n(11)]

@@ -1,5 +1,6 @@
 //! What a run is made of: settings, roles, faults and what the users do, all from the seed.
 
+use tandem_protocol::limits::CHUNK_BYTES;
 use tandem_protocol::settings::{RecoveryMode, SharedSettings};
 
 use super::chance::Chance;
@@ -169,12 +170,16 @@ pub struct Plan {
     pub resyncs: Vec<(Micros, Host)>,
     /// What meets the first commit.
     pub on_commit: Option<OnCommit>,
+    /// After this chunk of a full transfer the link ends.
+    pub on_transfer: Option<u32>,
     /// Whether each client keeps a warm watch.
     pub warm: [bool; CLIENTS],
     /// Takeovers that a script explains.
     pub scripted: u64,
     /// Config updates that wait for the backup may take so many bytes.
     pub config_queue: u64,
+    /// Chunks of full transfers are of about this size.
+    pub chunk_bytes: usize,
 }
 
 impl Plan {
@@ -198,9 +203,11 @@ impl Plan {
             persons: Vec::new(),
             resyncs: Vec::new(),
             on_commit: None,
+            on_transfer: None,
             warm: [true; CLIENTS],
             scripted: 50,
             config_queue: QUEUE,
+            chunk_bytes: CHUNK_BYTES,
         }
     }
 
@@ -240,6 +247,9 @@ impl Plan {
         let resyncs = (0..chance.range(0, RESYNCS_MAX + 1))
             .map(|_| (chance.range(5 * SECOND, LENGTH), usize::from(chance.one_in(2))))
             .collect();
+        // Small chunks, so that the few items of a run are a long transfer.
+        let small_chunks = chance.one_in(2);
+        let on_transfer = small_chunks.then(|| *chance.pick(&[0, 1, 3, 9, 20]));
         Plan {
             seed,
             settings,
@@ -252,10 +262,12 @@ impl Plan {
             persons,
             resyncs,
             on_commit,
+            on_transfer,
             warm,
             scripted: if on_commit.is_some() { 4 } else { 0 },
             // Every fourth run: a few updates and the backup needs everything.
             config_queue: if seed % 4 == 3 { SMALL_QUEUE } else { QUEUE },
+            chunk_bytes: if small_chunks { 1 } else { CHUNK_BYTES },
         }
     }
 

@@ -19,6 +19,7 @@ mod script;
 mod sessions;
 mod settle;
 mod skew;
+mod transfers;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -64,6 +65,8 @@ enum Event {
     Asked { node: End, look: LookId, answer: Option<Box<ActiveAnswer>> },
     /// A commit of this node is on its way.
     Committed(Host),
+    /// The link's connections end.
+    LinkReset,
     /// What a commit met is over.
     Mended(Host, OnCommit),
     /// The driver is free again.
@@ -383,6 +386,7 @@ impl World {
             Event::Asks { node, look } => self.asks(node, look),
             Event::Asked { node, look, answer } => self.asked(node, look, answer.map(|a| *a)),
             Event::Committed(host) => self.committed(host),
+            Event::LinkReset => self.reset_links(),
             Event::Mended(host, what) => self.mended(host, what),
             Event::Turn(end) => self.if_alive(end, World::turn),
             Event::Synced(end) => self.synced(end),

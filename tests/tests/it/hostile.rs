@@ -144,7 +144,11 @@ async fn right_messages_in_a_wrong_order() -> Result {
         ("out of sync", Message::OutOfSync { kept: at, n: 1 }, "Unexpected"),
         ("merged", Message::Merged { last: true }, "Unexpected"),
         ("a chunk's receipt", Message::ChunkTaken { transfer: far, index: 3 }, "Unexpected"),
-        ("a receipt", Message::Receipt { kind, received: at, durable: at }, "Unexpected"),
+        (
+            "a receipt",
+            Message::Receipt { kind, received: at, durable: at, holds: None },
+            "Unexpected",
+        ),
         (
             "kept state",
             Message::Sync { kind, plan: tail, activations: Vec::new() },
@@ -191,7 +195,7 @@ async fn a_peer_that_floods() -> Result {
     let (kind, at) = (Kind::Kept, Position::default());
     for (what, message) in [
         ("questions", Message::Ask { n: 1 }),
-        ("old receipts", Message::Receipt { kind, received: at, durable: at }),
+        ("old receipts", Message::Receipt { kind, received: at, durable: at, holds: None }),
         ("config, asked for again", Message::Request { n: 1, ask: PersonAsk::Config, seen: None }),
     ] {
         let mut puppet = stage.peer().await?;

@@ -80,6 +80,7 @@ fn without_faults_nothing_moves() {
     plan.persons.clear();
     plan.resyncs.clear();
     plan.on_commit = None;
+    plan.on_transfer = None;
     let mut world = World::new(plan);
     world.run().unwrap();
     assert_eq!(world.witness.takeovers, 1);

@@ -97,8 +97,12 @@ async fn counts_move_with_what_the_rules_say() {
     assert!(metrics.contains(line), "{metrics}");
     assert!(metrics.contains("tandem_disk_cache_updates 2"), "{metrics}");
 
-    let receipt =
-        Message::Receipt { kind: Kind::Config, received: position(2), durable: position(2) };
+    let receipt = Message::Receipt {
+        kind: Kind::Config,
+        received: position(2),
+        durable: position(2),
+        holds: None,
+    };
     hears(&node, receipt);
     let got = node.get(&format!("{ROOT}/providers")).await.json();
     let project = got["items"].as_array().unwrap().iter().find(|p| p["name"] == "project");
@@ -127,8 +131,12 @@ async fn each_full_transfer_leaves_its_reason() {
     let told = begins(false);
     assert_eq!((told.kind.as_str(), told.severity), ("fullsync", Severity::Info));
     assert_eq!(told.detail["reason"], "the receiver held nothing");
-    let receipt =
-        Message::Receipt { kind: Kind::Config, received: position(1), durable: position(1) };
+    let receipt = Message::Receipt {
+        kind: Kind::Config,
+        received: position(1),
+        durable: position(1),
+        holds: None,
+    };
     hears(&node, receipt);
     let told = begins(true);
     assert_eq!(told.severity, Severity::Warning);

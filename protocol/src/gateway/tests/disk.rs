@@ -1,7 +1,6 @@
 //! What a disk that fails, or is full, means for who waits.
 
 use super::*;
-use crate::gateway::output::GatewayEvent;
 use crate::item::{Change, ItemKey};
 
 /// A master that is active alone, on a disk of which the test says how it is.

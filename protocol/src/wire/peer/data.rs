@@ -41,6 +41,30 @@ pub enum SyncPlan {
     },
 }
 
+impl SyncPlan {
+    /// The same transfer from its first chunk on.
+    #[must_use]
+    pub fn whole(self) -> SyncPlan {
+        match self {
+            SyncPlan::Tail { .. } => self,
+            SyncPlan::Full { transfer, at, bytes, archive, head, over, .. } => {
+                SyncPlan::Full { transfer, at, bytes, archive, head, over, from: 0 }
+            }
+        }
+    }
+}
+
+/// What a receiver holds of a transfer whose link has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Holds {
+    /// Which transfer.
+    #[n(0)]
+    pub transfer: u64,
+    /// The chunk that it needs next.
+    #[n(1)]
+    pub next: u32,
+}
+
 /// A part of a full transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Chunk {

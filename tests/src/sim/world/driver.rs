@@ -112,6 +112,7 @@ impl World {
             public_address: address(host),
             seed,
             config_queue_max_bytes: self.plan.config_queue,
+            chunk_bytes: self.plan.chunk_bytes,
         }
     }
 

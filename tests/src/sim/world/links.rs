@@ -228,15 +228,10 @@ impl World {
         if what.is_none() {
             return;
         }
-        for node in 0..2 {
-            let links = self.nodes[node].run.as_ref().map(|run| run.links.keys().copied());
-            for link in links.into_iter().flatten().collect::<Vec<LinkId>>() {
-                self.drop_link(node, link, true);
-            }
-        }
+        self.reset_links();
     }
 
-    fn drop_link(&mut self, host: Host, link: LinkId, tell: bool) {
+    pub(super) fn drop_link(&mut self, host: Host, link: LinkId, tell: bool) {
         self.close_link(host, link);
         if tell {
             self.hand_in(host, ForDriver::Input(Box::new(Input::LinkDown { link })));

@@ -6,7 +6,7 @@ use tandem_protocol::item::{Kind, Update};
 use tandem_protocol::runtime::records::{self, Counted};
 use tandem_protocol::term::ActivationId;
 use tandem_protocol::time::Instant;
-use tandem_protocol::wire::peer::{Message, SyncPlan};
+use tandem_protocol::wire::peer::Message;
 
 use super::skew::Way;
 use super::{Event, World};
@@ -82,27 +82,7 @@ impl World {
         if matches!(message, Message::Commit { .. }) {
             self.after(0, Event::Committed(host));
         }
-        let Some(run) = &mut self.nodes[host].run else { return };
-        if let Message::Sync { kind: Kind::Kept, plan: SyncPlan::Tail { after }, .. } = &message
-            && after.sequence < run.memory.kept.position.sequence
-        {
-            self.tally.case("partial resync");
-        }
-        let full = match (&message, lane) {
-            (Message::Sync { plan: SyncPlan::Full { over: true, .. }, .. }, _) => {
-                Some("difference of histories that parted")
-            }
-            (Message::Sync { kind: Kind::Config, plan: SyncPlan::Full { .. }, .. }, _) => {
-                Some("full sync of config")
-            }
-            (Message::Sync { kind: Kind::Kept, plan: SyncPlan::Full { .. }, .. }, _) => {
-                Some("full sync of kept state")
-            }
-            _ => None,
-        };
-        if let Some(case) = full {
-            self.tally.case(case);
-        }
+        self.note_transfer(host, &message);
         let Some(run) = &mut self.nodes[host].run else { return };
         let Some(entry) = run.links.get_mut(&link) else { return };
         let side = usize::from(!entry.dialed);
