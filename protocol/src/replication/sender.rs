@@ -36,7 +36,7 @@ pub struct Sender {
 
 #[derive(Debug, Clone)]
 enum State {
-    Full(Outgoing),
+    Full(Box<Outgoing>),
     /// All updates up to this sequence have been sent.
     Flowing(u64),
 }
@@ -97,7 +97,7 @@ impl Sender {
 
     fn of(kind: Kind, outgoing: Outgoing) -> (Sender, SyncPlan) {
         let plan = outgoing.plan();
-        (Sender::with(kind, State::Full(outgoing)), plan)
+        (Sender::with(kind, State::Full(Box::new(outgoing))), plan)
     }
 
     fn with(kind: Kind, state: State) -> Sender {
@@ -122,7 +122,7 @@ impl Sender {
     /// The link has ended: the transfer that may go on over the next one.
     pub fn interrupt(self) -> Option<Outgoing> {
         match self.state {
-            State::Full(outgoing) if !self.asked => Some(outgoing),
+            State::Full(outgoing) if !self.asked => Some(*outgoing),
             State::Full(_) | State::Flowing(_) => None,
         }
     }
