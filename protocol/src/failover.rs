@@ -78,6 +78,8 @@ pub struct Failover {
     /// This page has given its place to the next one, which stands by then.
     leaving: Option<Instant>,
     tags: Vec<String>,
+    /// The connection whose `resume` named these tags.
+    tags_told: Option<ConnId>,
     /// Where the session was served last.
     home: Option<PlaceId>,
     outage: Option<Outage>,
@@ -128,6 +130,7 @@ impl Failover {
             left,
             leaving: None,
             tags: Vec::new(),
+            tags_told: None,
             home: None,
             outage: None,
             proxied: false,
@@ -270,6 +273,7 @@ impl Failover {
             self.event(SessionEvent::Notice { severity: Severity::Warning, text, incident: None });
         }
         self.tags = tags;
+        self.tags_told = None;
         if let Some((_, conn)) = self.book.bound() {
             let message = ClientMessage::Subscribe { tags: self.tags.clone() };
             self.send(conn.id, message);

@@ -17,7 +17,7 @@
 //! recovery, so that the level moves by the rounds' faults only.
 
 mod client;
-mod crowd;
+pub(crate) mod crowd;
 mod cut;
 mod fault;
 mod load;
@@ -159,7 +159,7 @@ impl Cast {
             page.writes(fault).await?;
         }
         if let Some(crowd) = &self.crowd {
-            crowd.writes(fault);
+            crowd.writes(fault).await?;
         }
         Ok(())
     }
@@ -205,9 +205,8 @@ async fn phase(pair: &Pair, cast: &Cast, fault: Fault, rounds: u32) -> Outcome<P
         result.client(&done, client.way(), client.tally(fault, &counted));
     }
     if let Some(crowd) = &cast.crowd {
-        crowd.all_answered(fault, within).await;
-        let counted = plant::counted(active, fault, crowd::NAME).await?;
-        result.crowd(&done, crowd.size(), crowd.tally(fault, &counted));
+        let counted = async || plant::counted(active, fault, crowd::NAME).await;
+        result.crowd(&done, crowd.size(), crowd.tally(fault, within, counted).await?);
     }
     if border.is_some() {
         result.sides = Some(sides.close(active).await?);

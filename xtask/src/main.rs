@@ -59,6 +59,9 @@ enum Command {
         #[command(subcommand)]
         what: Bench,
     },
+    /// Sessions for a check that runs; it starts and asks them
+    #[command(hide = true)]
+    Crowd(check::crowd::Place),
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,11 +79,17 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
-    /// Kills the active node again and again; p99 of the outage of a native client
+    /// One fault of the active node again and again; p99 of the outage of a native client
     Failover {
         /// How often
         #[arg(long, default_value_t = 300)]
         rounds: u32,
+        /// What happens to the active node
+        #[arg(long, value_enum, default_value_t = check::Fault::Kill)]
+        fault: check::Fault,
+        /// Sessions that are connected beside
+        #[arg(long, default_value_t = 0)]
+        sessions: usize,
         /// Also writes the result here
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -107,9 +116,10 @@ fn run(cli: Cli) -> Outcome {
         Command::Test => test::run(),
         Command::Build => build::all(),
         Command::Sim { args } => sim::run(args),
-        Command::Bench { what: Bench::Failover { rounds, json } } => {
-            bench::failover(rounds, json.as_deref())
+        Command::Bench { what: Bench::Failover { rounds, fault, sessions, json } } => {
+            bench::failover(rounds, fault, sessions, json.as_deref())
         }
         Command::Bench { what: Bench::Pair(options) } => bench::pair::run(&options),
+        Command::Crowd(place) => check::crowd::run(&place),
     }
 }

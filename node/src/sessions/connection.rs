@@ -3,6 +3,7 @@
 //! ```text
 //!   loop
 //!     settle    what must be said now: standby, active, outcomes, values, events
+//!     flush     all of it leaves in one piece
 //!     wait      for the socket, an answer, a value, an event, another standing
 //! ```
 //!
@@ -24,7 +25,7 @@ use tandem_protocol::wire::session::{ClientMessage, CloseReason, ServerMessage};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::{self, Utf8Bytes};
 
 use super::fanout::{Mailbox, Subscription};
 use super::hub::Hub;
@@ -42,6 +43,9 @@ use socket::{Heard, Socket};
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages with values are at least this far apart; after a pause the next goes at once.
 const VALUES_GAP: Duration = Duration::from_millis(4);
+/// A client hears at once that the level or the term moved; what else changes in a status rests so
+/// long after the last one, for in a switch thousands of clients have better to do.
+pub(super) const DETAILS_GAP: Duration = Duration::from_millis(250);
 /// A request that the driver did not take is handed in again after this time.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -55,10 +59,20 @@ enum Mode {
     Bound(Box<Session>),
 }
 
-/// The status that a client heard last, and whether it heard it as `active`.
+/// The status that a client heard last, whether it heard it as `active`, and when.
 struct Told {
     active: bool,
     status: Arc<Status>,
+    at: Instant,
+}
+
+impl Told {
+    /// Whether the client must hear at once that this is so no more.
+    fn is_overtaken(&self, active: bool, status: &Status) -> bool {
+        self.active != active
+            || self.status.level != status.level
+            || self.status.term != status.term
+    }
 }
 
 /// Why a connection ends.
@@ -101,6 +115,8 @@ pub(super) struct Connection<S> {
     /// Nothing is handed to the driver before this time.
     retry_at: Option<Instant>,
     values_at: Option<Instant>,
+    /// Then details of the status are told that changed.
+    details_at: Option<Instant>,
 }
 
 impl<S> Connection<S> {
@@ -128,6 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             unread: None,
             retry_at: None,
             values_at: None,
+            details_at: None,
             hub,
         }
     }
@@ -150,6 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     async fn turn(&mut self) -> Flow {
         self.settle().await?;
+        self.socket.flush().await?;
         if self.stance() != Stance::Fenced
             && let Some(message) = self.unread.take()
         {
@@ -237,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Some(at) if self.mailbox.has_values() => Some(at + VALUES_GAP),
             Some(_) | None => None,
         };
-        [values, self.retry_at].into_iter().flatten().min()
+        [values, self.retry_at, self.details_at].into_iter().flatten().min()
     }
 
     async fn hear(&mut self, heard: Heard) -> Flow {
@@ -261,9 +279,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 self.hint(term.as_ref());
                 self.open(project, page, params, props).await
             }
-            ClientMessage::Resume { session, token, last_event, term, nonce } => {
+            ClientMessage::Resume { session, token, last_event, term, nonce, tags } => {
                 self.hint(term.as_ref());
-                self.resume(session, token, last_event, nonce.as_deref()).await
+                self.resume(session, token, last_event, nonce.as_deref(), &tags).await
             }
             ClientMessage::Watch { term } => {
                 self.hint(term.as_ref());
@@ -310,32 +328,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    /// Tells a watch what it has not heard.
+    /// Tells a client what it has not heard of the status.
     async fn tell_watch(&mut self) -> Flow {
-        let status = Arc::clone(&self.standing.borrow().status);
-        let heard = match &self.mode {
-            Mode::Watch(heard) => heard,
-            Mode::Fresh => return Ok(()),
-            Mode::Bound(session) => &session.heard,
-        };
+        match self.news() {
+            Some(words) => self.socket.feed(tungstenite::Message::Text(words)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The status, where it must be told now.
+    fn news(&mut self) -> Option<Utf8Bytes> {
         let active = self.stance() == Stance::Active;
-        // The same status may have been told with the other word, a moment before the permit.
-        let same = |told: &Told| told.active == active && told.status == status;
-        if heard.as_ref().is_some_and(same) {
-            return Ok(());
-        }
-        let boxed = Box::new((*status).clone());
-        let message = match active {
-            true => ServerMessage::Active { status: boxed },
-            false => ServerMessage::Standby { status: boxed, via_proxy: self.via_proxy },
+        let heard = match &mut self.mode {
+            Mode::Watch(heard) => heard,
+            Mode::Fresh => return None,
+            Mode::Bound(session) => &mut session.heard,
         };
-        let told = Some(Told { active, status });
-        match &mut self.mode {
-            Mode::Watch(heard) => *heard = told,
-            Mode::Bound(session) => session.heard = told,
-            Mode::Fresh => {}
+        self.details_at = None;
+        let (standing, at) = (self.standing.borrow(), Instant::now());
+        let status = &standing.status;
+        // The same status may have been told with the other word, a moment before the permit.
+        if let Some(told) = heard.as_ref().filter(|told| !told.is_overtaken(active, status)) {
+            if Arc::ptr_eq(&told.status, status) || told.status == *status {
+                return None;
+            }
+            if at < told.at + DETAILS_GAP {
+                self.details_at = Some(told.at + DETAILS_GAP);
+                return None;
+            }
         }
-        self.say(&message).await
+        *heard = Some(Told { active, status: Arc::clone(status), at });
+        Some(standing.words(active, self.via_proxy))
     }
 
     async fn ping(&mut self, n: u64) -> Flow {
@@ -364,7 +387,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     async fn say_text(&mut self, text: String) -> Flow {
-        self.socket.send(tungstenite::Message::text(text)).await
+        self.socket.feed(tungstenite::Message::text(text)).await
     }
 
     /// Leaves the session, if there is one.

@@ -75,7 +75,7 @@ impl Hub {
         let definitions = Definitions::read(&driver.items(Kind::Config));
         let last = events::last(&driver.items(Kind::Kept));
         Hub {
-            standing: watch::Sender::new(Standing::read(&driver)),
+            standing: watch::Sender::new(Standing::new(&driver)),
             definitions: watch::Sender::new(Arc::new(definitions)),
             events: watch::Sender::new(last),
             stopping: watch::Sender::new(false),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tandem_protocol::node::Level;
 use tandem_protocol::status::Status;
+use tandem_protocol::wire::session::ServerMessage;
 use tokio::time::MissedTickBehavior;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::hub::Hub;
 
@@ -30,10 +32,39 @@ pub(super) enum Stance {
 pub(super) struct Standing {
     pub(super) stance: Stance,
     pub(super) status: Arc<Status>,
+    words: Arc<Words>,
+}
+
+/// A status as it goes out: written once, for thousands of clients hear it at one moment.
+#[derive(Debug)]
+struct Words {
+    active: Utf8Bytes,
+    standby: Utf8Bytes,
+    standby_via_proxy: Utf8Bytes,
+}
+
+impl Words {
+    fn of(status: &Status) -> Words {
+        let boxed = || Box::new(status.clone());
+        let text = |message: &ServerMessage| {
+            Utf8Bytes::from(serde_json::to_string(message).unwrap_or_default())
+        };
+        let standby = |via_proxy| text(&ServerMessage::Standby { status: boxed(), via_proxy });
+        Words {
+            active: text(&ServerMessage::Active { status: boxed() }),
+            standby: standby(false),
+            standby_via_proxy: standby(true),
+        }
+    }
 }
 
 impl Standing {
-    pub(super) fn read(driver: &crate::driver::Handle) -> Standing {
+    pub(super) fn new(driver: &crate::driver::Handle) -> Standing {
+        let (stance, status) = Standing::read(driver);
+        Standing { stance, words: Arc::new(Words::of(&status)), status }
+    }
+
+    fn read(driver: &crate::driver::Handle) -> (Stance, Arc<Status>) {
         let status = driver.status();
         // Gate and status do not change at one instant: between them nothing is told.
         let active = status.level == Level::Active;
@@ -42,12 +73,28 @@ impl Standing {
             (false, _) if status.fenced || active => Stance::Fenced,
             (true | false, _) => Stance::Standby,
         };
-        Standing { stance, status }
+        (stance, status)
     }
 
-    fn differs(&self, other: &Standing) -> bool {
-        self.stance != other.stance
-            || !(Arc::ptr_eq(&self.status, &other.status) || self.status == other.status)
+    /// Takes what is read now; whether that differs.
+    fn take(&mut self, stance: Stance, status: Arc<Status>) -> bool {
+        let moved = std::mem::replace(&mut self.stance, stance) != stance;
+        if Arc::ptr_eq(&self.status, &status) || self.status == status {
+            return moved;
+        }
+        self.words = Arc::new(Words::of(&status));
+        self.status = status;
+        true
+    }
+
+    /// What a client hears of the status.
+    pub(super) fn words(&self, active: bool, via_proxy: bool) -> Utf8Bytes {
+        let Words { active: word, standby, standby_via_proxy } = &*self.words;
+        match (active, via_proxy) {
+            (true, _) => word.clone(),
+            (false, false) => standby.clone(),
+            (false, true) => standby_via_proxy.clone(),
+        }
     }
 }
 
@@ -58,14 +105,8 @@ pub(super) async fn follow(hub: Arc<Hub>) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let now = Standing::read(&hub.driver);
-        hub.standing.send_if_modified(|old| {
-            let differs = old.differs(&now);
-            if differs {
-                *old = now;
-            }
-            differs
-        });
+        let (stance, status) = Standing::read(&hub.driver);
+        hub.standing.send_if_modified(|standing| standing.take(stance, status));
         if hub.driver.gate().is_open() && hub.held.swap(false, Ordering::AcqRel) {
             hub.reopened.notify_waiters();
         }

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tandem_protocol::node::SyncState;
 use tandem_protocol::wire::session::CloseReason;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Options;
+use super::connection::DETAILS_GAP;
 
 mod play;
 
@@ -84,6 +87,47 @@ async fn a_standby_keeps_watches_and_tells_them_at_once() {
     fresh.hear("active").await;
     fresh.say(resume(&opened)).await;
     assert_eq!(fresh.hear("resumed").await["recovered"], true);
+}
+
+#[tokio::test]
+async fn a_resume_that_names_tags_gets_their_values_at_once() {
+    let node = Node::active().await;
+    node.publish("Wave", 1);
+    let (_, opened) = node.session().await;
+    let mut client = node.connect().await;
+    let mut message = resume(&opened);
+    message["tags"] = json!(["Wave", "Nowhere"]);
+    client.say(message).await;
+    assert_eq!(client.hear("resumed").await["subscribed"], true);
+    let values = client.hear("values").await;
+    assert_eq!(
+        (&values["values"][0]["value"], values["values"].as_array().unwrap().len()),
+        (&json!(1), 2)
+    );
+    client.say(resume(&opened)).await;
+    assert_eq!(client.hear("resumed").await["subscribed"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_level_is_told_at_once_and_details_of_a_status_rest() {
+    let node = Node::standby();
+    let mut watch = node.connect().await;
+    let begun = Instant::now();
+    watch.say(json!({"type": "watch"})).await;
+    watch.hear("standby").await;
+    node.syncs(SyncState::OutOfDate);
+    assert_eq!(watch.hear("standby").await["status"]["sync"], "OutOfDate");
+    assert!(begun.elapsed() >= DETAILS_GAP, "{:?}", begun.elapsed());
+    let mut soonest = DETAILS_GAP;
+    for _ in 0..5 {
+        let moved = Instant::now();
+        node.activate().await;
+        watch.hear("active").await;
+        soonest = soonest.min(moved.elapsed());
+        node.yields();
+        watch.hear("standby").await;
+    }
+    assert!(soonest < DETAILS_GAP / 2, "{soonest:?}");
 }
 
 #[tokio::test]

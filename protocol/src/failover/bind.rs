@@ -52,7 +52,8 @@ impl Failover {
         for id in self.outbox.expired(now) {
             self.finish(id, 0, &Outcome::Expired);
         }
-        if !self.tags.is_empty() {
+        let told = bound.subscribed && self.tags_told == Some(id);
+        if !told && (bound.subscribed || !self.tags.is_empty()) {
             self.send(id, ClientMessage::Subscribe { tags: self.tags.clone() });
         }
         if let Some(clock) = self.session.clock {

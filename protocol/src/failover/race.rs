@@ -234,7 +234,8 @@ impl Failover {
         let id = conn.id;
         let pair = conn.pair.as_ref().or(self.session.pair.as_ref());
         let term = self.terms.highest(pair).cloned();
-        let message = self.session.asks(term, said);
+        let message = self.session.asks(term, said, &self.tags);
+        self.tags_told = Some(id);
         self.send(id, message);
     }
 

@@ -81,11 +81,16 @@ impl Session {
     }
 
     /// What asks a gateway to take the session: `resume`, or `open` if no node knows it.
-    pub(super) fn asks(&mut self, term: Option<Term>, said: WriteId) -> ClientMessage {
+    pub(super) fn asks(
+        &mut self,
+        term: Option<Term>,
+        said: WriteId,
+        tags: &[String],
+    ) -> ClientMessage {
         if let Some((session, token)) = self.identity.clone() {
             let nonce = self.nonce.clone();
-            let last_event = self.last_event;
-            return ClientMessage::Resume { session, token, last_event, term, nonce };
+            let (last_event, tags) = (self.last_event, tags.to_vec());
+            return ClientMessage::Resume { session, token, last_event, term, nonce, tags };
         }
         self.said = said;
         ClientMessage::Open {

@@ -71,6 +71,9 @@ pub enum ClientMessage {
         /// Names this use of a hand-over token: a repeat with the same nonce is one use.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         nonce: Option<String>,
+        /// As in `Subscribe`: their values follow `resumed` at once, one journey earlier.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tags: Vec<String>,
     },
     /// Asks for status only, now and at each change.
     Watch {
@@ -217,6 +220,10 @@ pub struct Bound {
     /// Whether the upgrade came through a proxy.
     #[serde(default)]
     pub via_proxy: bool,
+    /// Whether the tags that came with `resume` are followed; a node that does not know them there
+    /// waits for `subscribe`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub subscribed: bool,
 }
 
 /// A tag's new value.

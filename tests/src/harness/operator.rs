@@ -66,6 +66,7 @@ impl Operator {
             last_event: Some(self.bound.last_event),
             term: None,
             nonce: None,
+            tags: Vec::new(),
         };
         self.socket.send(&message).await?;
         let (recovered, bound) = self

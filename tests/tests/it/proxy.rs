@@ -110,6 +110,7 @@ async fn half_a_frame() -> Result {
         last_event: None,
         term: None,
         nonce: None,
+        tags: Vec::new(),
     };
     operator.socket.send(&resume).await?;
     let_pass(Duration::from_millis(700)).await;

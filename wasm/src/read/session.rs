@@ -89,6 +89,7 @@ fn bound(mut f: Fields) -> Read<Bound> {
         clock: SessionClock(f.number("clock")),
         status,
         via_proxy: f.flag_or("via_proxy", false),
+        subscribed: f.flag_or("subscribed", false),
     };
     f.done(made)
 }

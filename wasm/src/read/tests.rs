@@ -96,6 +96,7 @@ fn bound() -> Bound {
         clock: SessionClock(1234),
         status: Box::new(status(Level::Active, Role::Master, SyncState::Good)),
         via_proxy: true,
+        subscribed: true,
     }
 }
 

@@ -1,42 +1,65 @@
 //! A crowd: many sessions of the SDK straight at the nodes, which move all at once, and which
 //! write meanwhile, one after the other.
+//!
+//! ```text
+//!   check  --Ask, a line of JSON-->  cargo xtask crowd: the sessions  => nodes
+//!          <--Answer---------------
+//! ```
+//!
+//! It is a process of its own, as each of its clients would be a machine of its own: the clients
+//! that are looked at must not stand in one queue with the load.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod members;
+
+use std::process::Stdio;
 use std::time::Duration;
 
-use tandem_client::{Events, Options, Session, SessionEvent};
-use tandem_protocol::session::Outcome as Became;
-use tandem_protocol::tag::TagValue;
-use tandem_tests::harness::until;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::Mutex;
 
 use super::client::Tally;
 use super::fault::Fault;
-use super::plant::{self, Counted, SLOW};
+use super::plant::Counted;
 use crate::outcome::{Failure, Outcome};
+pub(crate) use members::{Place, run};
 
 /// Its name in tags.
 pub(crate) const NAME: &str = "crowd";
 /// All of a crowd are there within this time.
 const ENTER_MAX: Duration = Duration::from_secs(60);
-/// One session after the other writes, at this distance.
-const WRITES_EVERY: Duration = Duration::from_millis(10);
+/// An answer comes so long after its deadline at the latest.
+const SPARE: Duration = Duration::from_secs(5);
 
-/// The sessions.
-pub(crate) struct Crowd {
-    books: Arc<Books>,
-    phase: watch::Sender<Option<Fault>>,
+/// What the crowd is asked, one at a time.
+#[derive(Debug, Serialize, Deserialize)]
+enum Ask {
+    /// To write under this fault's names from now on, or not at all.
+    Write(Option<Fault>),
+    /// To wait until all are bound at this node.
+    At { node: String, within: Duration },
+    /// What became of the writes of this phase, once all are answered.
+    Done { fault: Fault, within: Duration },
 }
 
-struct Books {
-    /// Where each session was bound last, and when.
-    places: Mutex<Vec<Option<(String, Instant)>>>,
-    done: Mutex<BTreeMap<Fault, Done>>,
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    /// All sessions are bound.
+    Entered,
+    /// It writes, or does not.
+    Writes,
+    /// When each session was bound there, on the machine's monotonic clock in microseconds.
+    Bound(Vec<u64>),
+    /// The books of a phase.
+    Done(Done),
+    /// It cannot do what was asked.
+    Failed(String),
 }
 
-#[derive(Debug, Default, Clone)]
+/// What became of the writes of a phase, and how many sessions were opened anew in it.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Done {
     issued: u64,
     applied: u64,
@@ -52,71 +75,73 @@ impl Done {
     }
 }
 
+/// The sessions, in their process.
+pub(crate) struct Crowd {
+    size: usize,
+    line: Mutex<Line>,
+}
+
+struct Line {
+    asks: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+    /// It ends with this handle.
+    _process: Child,
+}
+
 impl Crowd {
     /// Opens so many sessions and waits until all are bound.
-    pub(crate) async fn enter(size: usize, addresses: &[String]) -> Outcome<Crowd> {
-        let books = Books { places: Mutex::new(vec![None; size]), done: Mutex::default() };
-        let books = Arc::new(books);
-        let (phase, seen) = watch::channel(None);
-        let mut sessions = Vec::with_capacity(size);
-        for place in 0..size {
-            let options = Options::new(addresses.to_vec(), "plant", "overview");
-            let options = Options { fixed: true, ..options };
-            let (session, events) = Session::open(options).map_err(failed)?;
-            session.subscribe([SLOW]).await.map_err(failed)?;
-            tokio::spawn(follow(Arc::clone(&books), place, events, seen.clone()));
-            sessions.push(session);
+    pub(crate) async fn enter(size: usize, nodes: &[String]) -> Outcome<Crowd> {
+        let failed = || Failure::io("start the crowd");
+        let mut command = Command::new(std::env::current_exe().map_err(failed())?);
+        command.arg("crowd").arg(size.to_string()).args(nodes).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().map_err(failed())?;
+        let (Some(asks), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
+            return Err(Failure::Verdict("the crowd has no pipes".to_owned()));
+        };
+        let answers = BufReader::new(answers).lines();
+        let mut line = Line { asks, answers, _process: process };
+        match line.answer(ENTER_MAX).await? {
+            Answer::Entered => Ok(Crowd { size, line: Mutex::new(line) }),
+            other => Err(strange(&other)),
         }
-        until("all sessions of the crowd are bound", ENTER_MAX, async || {
-            match books.places().iter().filter(|place| place.is_none()).count() {
-                0 => Ok(()),
-                left => Err(left),
-            }
-        })
-        .await?;
-        tokio::spawn(write(Arc::clone(&books), sessions, seen));
-        Ok(Crowd { books, phase })
     }
 
     /// How many there are.
     pub(crate) fn size(&self) -> usize {
-        self.books.places().len()
+        self.size
     }
 
     /// Says what to write from now on.
-    pub(crate) fn writes(&self, fault: Option<Fault>) {
-        self.phase.send_replace(fault);
+    pub(crate) async fn writes(&self, fault: Option<Fault>) -> Outcome {
+        match self.ask(&Ask::Write(fault), Duration::ZERO).await? {
+            Answer::Writes => Ok(()),
+            other => Err(strange(&other)),
+        }
     }
 
-    /// Waits until all are bound at this node; gives when the last one was.
-    pub(crate) async fn all_at(&self, node: &str, within: Duration) -> Outcome<Option<Instant>> {
-        let what = format!("the crowd is at node {node}");
-        let all = until(&what, within, async || {
-            let places = self.books.places();
-            let there = places.iter().flatten().filter(|(at, _)| at == node);
-            match places.len() - there.clone().count() {
-                0 => Ok(there.map(|(_, when)| *when).max()),
-                left => Err(format!("{left} are not")),
-            }
-        });
-        Ok(all.await?)
-    }
-
-    /// Waits until no write of this phase is without an outcome.
-    pub(crate) async fn all_answered(&self, fault: Fault, within: Duration) {
-        let _ = until("all outcomes of the crowd", within, async || {
-            match self.books.of(fault).open() {
-                0 => Ok(()),
-                left => Err(left),
-            }
-        })
-        .await;
+    /// Waits until all are bound at this node; gives when each of them was, as [`Moment`]s.
+    pub(crate) async fn all_at(&self, node: &str, within: Duration) -> Outcome<Vec<Moment>> {
+        let ask = Ask::At { node: node.to_owned(), within };
+        match self.ask(&ask, within).await? {
+            Answer::Bound(bound) => Ok(bound.into_iter().map(Moment).collect()),
+            other => Err(strange(&other)),
+        }
     }
 
     /// The books of a phase against what the active node has; and how many sessions were opened
-    /// anew in it.
-    pub(crate) fn tally(&self, fault: Fault, counted: &Counted) -> (Tally, u64) {
-        let done = self.books.of(fault);
+    /// anew in it. Waits so long for outcomes.
+    pub(crate) async fn tally(
+        &self,
+        fault: Fault,
+        within: Duration,
+        counted: impl AsyncFnOnce() -> Outcome<Counted>,
+    ) -> Outcome<(Tally, u64)> {
+        let done = match self.ask(&Ask::Done { fault, within }, within).await? {
+            Answer::Done(done) => done,
+            other => return Err(strange(&other)),
+        };
+        let counted = counted().await?;
         let tally = Tally {
             writes: done.issued,
             lost: done.applied.saturating_sub(counted.writes) + done.open(),
@@ -125,71 +150,47 @@ impl Crowd {
             expired: done.expired,
             rejected: done.rejected,
         };
-        (tally, done.anew)
+        Ok((tally, done.anew))
+    }
+
+    async fn ask(&self, ask: &Ask, within: Duration) -> Outcome<Answer> {
+        let mut line = self.line.lock().await;
+        let text = serde_json::to_string(ask).unwrap_or_default() + "\n";
+        line.asks.write_all(text.as_bytes()).await.map_err(Failure::io("ask the crowd"))?;
+        line.answer(within + SPARE).await
     }
 }
 
-impl Books {
-    fn places(&self) -> MutexGuard<'_, Vec<Option<(String, Instant)>>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, fault: Fault, note: impl FnOnce(&mut Done)) {
-        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        note(done.entry(fault).or_default());
-    }
-
-    fn of(&self, fault: Fault) -> Done {
-        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        done.get(&fault).cloned().unwrap_or_default()
+impl Line {
+    async fn answer(&mut self, within: Duration) -> Outcome<Answer> {
+        let line = tokio::time::timeout(within, self.answers.next_line()).await;
+        let line = line.map_err(|_| Failure::Verdict("the crowd does not answer".to_owned()))?;
+        let line = line.map_err(Failure::io("hear the crowd"))?;
+        let line = line.ok_or_else(|| Failure::Verdict("the crowd has ended".to_owned()))?;
+        serde_json::from_str(&line).map_err(|e| Failure::Verdict(format!("the crowd: {e}")))
     }
 }
 
-async fn follow(
-    books: Arc<Books>,
-    place: usize,
-    mut events: Events,
-    phase: watch::Receiver<Option<Fault>>,
-) {
-    while let Some(event) = events.next().await {
-        if let SessionEvent::State { status, .. } = &event {
-            let bound = (status.node.to_string(), Instant::now());
-            if let Some(place) = books.places().get_mut(place) {
-                *place = Some(bound);
-            }
-        }
-        let anew = matches!(event, SessionEvent::Resumed { anew: true, .. });
-        let phase = *phase.borrow();
-        if let Some(fault) = phase.filter(|_| anew) {
-            books.note(fault, |done| done.anew += 1);
-        }
-    }
+fn strange(answer: &Answer) -> Failure {
+    Failure::Verdict(match answer {
+        Answer::Failed(why) => format!("the crowd: {why}"),
+        other => format!("the crowd answers {other:?}"),
+    })
 }
 
-async fn write(books: Arc<Books>, sessions: Vec<Session>, phase: watch::Receiver<Option<Fault>>) {
-    let mut ticks = tokio::time::interval(WRITES_EVERY);
-    for session in sessions.iter().cycle() {
-        ticks.tick().await;
-        if phase.has_changed().is_err() {
-            return;
-        }
-        let Some(fault) = *phase.borrow() else { continue };
-        let tag = plant::writes_tag(fault, NAME);
-        let Ok(pending) = session.write(&tag, TagValue::Int(1)).await else { continue };
-        books.note(fault, |done| done.issued += 1);
-        let books = Arc::clone(&books);
-        tokio::spawn(async move {
-            let Ok(told) = pending.await else { return };
-            books.note(fault, |done| match told.outcome {
-                Became::Applied => done.applied += 1,
-                Became::Unknown => done.unknown += 1,
-                Became::Expired => done.expired += 1,
-                Became::Rejected { .. } => done.rejected += 1,
-            });
-        });
-    }
-}
+/// A time on the machine's monotonic clock, which all processes share; in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(u64);
 
-fn failed(why: tandem_client::Error) -> Failure {
-    Failure::Verdict(format!("a session of the crowd: {why}"))
+impl Moment {
+    pub(crate) fn now() -> Moment {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let of = |part: i64| u64::try_from(part).unwrap_or_default();
+        Moment(of(now.tv_sec) * 1_000_000 + of(now.tv_nsec) / 1_000)
+    }
+
+    /// Milliseconds from an earlier moment to this one.
+    pub(crate) fn ms_since(self, earlier: Moment) -> f64 {
+        Duration::from_micros(self.0.saturating_sub(earlier.0)).as_secs_f64() * 1000.0
+    }
 }

@@ -10,7 +10,18 @@ pub(crate) const FROZEN: Duration = Duration::from_secs(3);
 pub(crate) const CUT: Duration = Duration::from_secs(5);
 
 /// What happens in a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    clap::ValueEnum,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub(crate) enum Fault {
     /// SIGKILL of the active node.
     Kill,
@@ -45,6 +56,17 @@ impl Fault {
             Fault::Goodbye => "planned stop",
             Fault::Cut => "link cut for 5 s",
         }
+    }
+
+    /// So many sessions must all be at the new node within this time: 0.2 ms for each on two cores,
+    /// after what the loss takes to be seen.
+    pub(crate) fn moved_target_ms(self, sessions: usize) -> f64 {
+        let each = Duration::from_micros(200) * u32::try_from(sessions).unwrap_or(u32::MAX);
+        let seen = match self {
+            Fault::Freeze => Duration::from_millis(800),
+            Fault::Kill | Fault::Switchover | Fault::Goodbye | Fault::Cut => Duration::ZERO,
+        };
+        (seen + each).as_secs_f64() * 1000.0
     }
 
     /// The median outage must be below this. `None`: measured, without a target of its own. A page

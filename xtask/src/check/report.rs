@@ -53,8 +53,11 @@ struct Row {
 #[derive(Debug, Serialize)]
 struct CrowdRow {
     sessions: usize,
-    /// From the fault until the last one was bound at the new node.
+    /// From the fault until a session was bound at the new node, of each in each round.
+    each_ms: Spread,
+    /// The same of the last one of a round.
     moved_ms: Spread,
+    target_median_ms: f64,
     /// Opened anew, since their node did not know them.
     anew: u64,
     #[serde(flatten)]
@@ -95,9 +98,16 @@ impl PhaseResult {
 
     /// Adds the crowd: its size, its books, and how many sessions were opened anew.
     pub(crate) fn crowd(&mut self, rounds: &[Round], sessions: usize, books: (Tally, u64)) {
-        let moved_ms = Spread::of(rounds.iter().filter_map(|r| r.moved_ms).collect());
+        let last = |round: &Round| round.moved_ms.iter().copied().reduce(f64::max);
         let (tally, anew) = books;
-        self.crowd = Some(CrowdRow { sessions, moved_ms, anew, tally });
+        self.crowd = Some(CrowdRow {
+            sessions,
+            each_ms: Spread::of(rounds.iter().flat_map(|r| &r.moved_ms).copied().collect()),
+            moved_ms: Spread::of(rounds.iter().filter_map(last).collect()),
+            target_median_ms: self.kind.moved_target_ms(sessions),
+            anew,
+            tally,
+        });
     }
 
     /// Adds what the changes by HTTP have left.
@@ -167,9 +177,12 @@ impl PhaseResult {
             row(&who, cells(&client.outage_ms), counts(target, kept, &client.tally));
         }
         if let Some(crowd) = &self.crowd {
+            let who = format!("{} sessions: each", crowd.sessions);
+            row(&who, cells(&crowd.each_ms), [(); 6].map(|()| none()));
             let who = format!("{} sessions: all moved", crowd.sessions);
-            let kept = format!("{} anew", crowd.anew);
-            row(&who, cells(&crowd.moved_ms), counts(none(), kept, &crowd.tally));
+            let (target, kept) = (crowd.target_median_ms, format!("{} anew", crowd.anew));
+            let counts = counts(format!("< {target:.0}"), kept, &crowd.tally);
+            row(&who, cells(&crowd.moved_ms), counts);
         }
         if let Some(sides) = &self.sides {
             let kept = format!("{}/{} acks", sides.acks - sides.acks_lost, sides.acks);
@@ -202,6 +215,10 @@ impl PhaseResult {
         if let Some(crowd) = &self.crowd {
             if crowd.moved_ms.count < self.rounds {
                 wrong("sessions", "not all of them moved in each round".to_owned());
+            }
+            let (median, target) = (crowd.moved_ms.median, crowd.target_median_ms);
+            if median >= target {
+                wrong("sessions", format!("all moved in {median:.1} ms, not below {target:.0} ms"));
             }
             if crowd.anew > 0 {
                 wrong("sessions", format!("{} were opened anew", crowd.anew));

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Cast;
 use super::client::Way;
+use super::crowd::Moment;
 use super::fault::{FROZEN, Fault};
 use crate::outcome::Outcome;
 
@@ -23,8 +24,8 @@ pub(crate) struct Round {
     pub(crate) clients: Vec<Seen>,
     /// How long the new node's term took to be durable, in milliseconds.
     pub(crate) fsync_ms: Option<f64>,
-    /// When the last session of the crowd was bound at the new node, in milliseconds.
-    pub(crate) moved_ms: Option<f64>,
+    /// After how many milliseconds each session of the crowd was bound at the new node.
+    pub(crate) moved_ms: Vec<f64>,
 }
 
 /// What one client has seen of a round.
@@ -48,7 +49,7 @@ pub(crate) async fn run(pair: &Pair, cast: &Cast, fault: Fault, marker: &str) ->
     let active = ready(pair, cast, marker).await?;
     let other = pair.other(active);
     let process = active.process()?;
-    let (at, began) = (arm(cast, active), wall_ms());
+    let (moment, at, began) = (Moment::now(), arm(cast, active), wall_ms());
     match fault {
         Fault::Kill => process.kill()?,
         Fault::Freeze => process.freeze()?,
@@ -69,7 +70,7 @@ pub(crate) async fn run(pair: &Pair, cast: &Cast, fault: Fault, marker: &str) ->
     .await;
     let moved = match &cast.crowd {
         Some(crowd) => crowd.all_at(other.id(), LIVE_MAX).await?,
-        None => None,
+        None => Vec::new(),
     };
     match fault {
         Fault::Kill | Fault::Goodbye => {
@@ -86,7 +87,7 @@ pub(crate) async fn run(pair: &Pair, cast: &Cast, fault: Fault, marker: &str) ->
     cast.stands_at(other.base()).await?;
     all_live(cast, other).await?;
     let outage = |client: &super::Client| client.outage();
-    let moved_ms = moved.map(|moved| millis(moved.saturating_duration_since(at)));
+    let moved_ms = moved.into_iter().map(|bound| bound.ms_since(moment)).collect();
     Ok(Round { clients: seen(cast, outage), fsync_ms: fsync_ms(other).await, moved_ms })
 }
 

@@ -197,6 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         token: Token,
         last_event: Option<EventPosition>,
         nonce: Option<&str>,
+        tags: &[String],
     ) -> Flow {
         if self.opening.is_some() {
             let detail = "a session is being opened here".to_owned();
@@ -222,8 +223,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let recovered = complete && events::reaches(&kept, known);
         let cursor = if recovered { known } else { events::last(&kept) };
         let (floor, highest) = (record.floor, record.highest);
-        let bound = self.bound(&kept, &session, Place::of(record), token, cursor);
+        let mut bound = self.bound(&kept, &session, Place::of(record), token, cursor);
         self.bind(session.clone(), cursor, &bound);
+        if !tags.is_empty() {
+            self.follow(tags)?;
+            bound.subscribed = true;
+        }
         self.say(&ServerMessage::Resumed { recovered, highest, bound }).await?;
         if nonce.is_some() {
             self.say_recorded(&kept, &session, floor, highest).await?;
@@ -261,7 +266,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.hub.attach(&session, self.id, &self.mailbox);
         tracing::debug!(connection = self.id, %session, page = bound.page, "session bound");
         let mut session = Session::new(session, cursor);
-        session.heard = Some(Told { active: true, status: Arc::new((*bound.status).clone()) });
+        let status = Arc::new((*bound.status).clone());
+        session.heard = Some(Told { active: true, status, at: Instant::now() });
         self.mode = Mode::Bound(Box::new(session));
         self.retry_at = None;
     }
@@ -290,6 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             clock: clock.session(clock.now()),
             status: Box::new((*self.standing.borrow().status).clone()),
             via_proxy: self.via_proxy,
+            subscribed: false,
         }
     }
 }

@@ -15,6 +15,8 @@ use super::{End, FAREWELL, Flow};
 
 /// Read at once: the default of 128 KiB would be filled with zeros for each of 10,000 sockets.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
+/// What is said in one turn leaves in one piece of about this size.
+const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 /// What a client is told about its wrong message.
 const DETAIL_BYTES: usize = 200;
 
@@ -55,6 +57,15 @@ impl From<Option<Result<Message, Error>>> for Heard {
     }
 }
 
+/// A client that does not take it in time is closed.
+async fn in_time(slow: Duration, sends: impl Future<Output = Result<(), Error>>) -> Flow {
+    match tokio::time::timeout(slow, sends).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(End::Gone),
+        Err(_) => Err(End::Close(CloseReason::Slow, String::new())),
+    }
+}
+
 fn short(text: &str) -> String {
     text.chars().take(DETAIL_BYTES).collect()
 }
@@ -76,28 +87,35 @@ pub(super) fn kind(message: &ClientMessage) -> &'static str {
 pub(super) struct Socket<S> {
     pub(super) frames: WebSocketStream<S>,
     slow: Duration,
+    /// Something was fed since the last flush.
+    unsent: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(super) async fn new(io: S, read_ahead: Bytes, slow: Duration) -> Socket<S> {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
+            .write_buffer_size(WRITE_BUFFER_BYTES)
             .max_message_size(Some(SESSION_MESSAGE_MAX_BYTES))
             .max_frame_size(Some(SESSION_MESSAGE_MAX_BYTES));
         let read_ahead = read_ahead.to_vec();
         let frames =
             WebSocketStream::from_partially_read(io, read_ahead, Role::Server, Some(config)).await;
-        Socket { frames, slow }
+        Socket { frames, slow, unsent: false }
     }
 
-    /// Sends a message; a client that does not take it in time is closed.
-    pub(super) async fn send(&mut self, message: Message) -> Flow {
-        match tokio::time::timeout(self.slow, self.frames.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(End::Gone),
-            Err(_) => Err(End::Close(CloseReason::Slow, String::new())),
+    /// Takes a message; it leaves with the next [`Socket::flush`] at the latest.
+    pub(super) async fn feed(&mut self, message: Message) -> Flow {
+        self.unsent = true;
+        in_time(self.slow, self.frames.feed(message)).await
+    }
+
+    /// Sends what was fed.
+    pub(super) async fn flush(&mut self) -> Flow {
+        if std::mem::take(&mut self.unsent) {
+            in_time(self.slow, self.frames.flush()).await?;
         }
+        Ok(())
     }
 
     /// Says why, closes, and reads what is left: unread bytes would reset the connection, and the

@@ -153,6 +153,12 @@ impl Node {
         stage.status(status(Level::Cold, false));
     }
 
+    /// A standby's data stands like this.
+    pub(super) fn syncs(&self, sync: SyncState) {
+        let status = Status { sync, ..status(Level::Cold, false) };
+        self.store.stage.lock().unwrap().status(status);
+    }
+
     pub(super) fn stop(&self) {
         self.stop.send_replace(true);
     }

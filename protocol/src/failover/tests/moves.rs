@@ -48,6 +48,48 @@ fn active_killed_the_watch_says_active_and_the_session_moves_in_the_same_turn() 
     assert_eq!(bench.told(), [""; 0]);
 }
 
+/// A session with one tag, at the moment in which it is asked for at the other node.
+fn asked_at_b_with_a_tag() -> Bench {
+    let mut bench = Bench::new();
+    bench.input(Input::Command(Command::Subscribe { tags: vec!["T".to_owned()] }));
+    bench.nodes[B].sessions.push("a1".to_owned());
+    bench.nodes[B].subscribes = true;
+    bench.run(100);
+    bench.asked(B);
+    bench.kill(A);
+    bench
+}
+
+fn tags_at(bench: &Bench, node: usize) -> Vec<Vec<String>> {
+    let tags = |message: &ClientMessage| match message {
+        ClientMessage::Resume { tags, .. } | ClientMessage::Subscribe { tags } => {
+            Some(tags.clone())
+        }
+        _ => None,
+    };
+    bench.nodes[node].heard.iter().filter_map(tags).collect()
+}
+
+#[test]
+fn a_resume_names_the_tags_so_that_no_subscribe_follows() {
+    let mut bench = asked_at_b_with_a_tag();
+    bench.activate(B, 2);
+    assert_eq!(tags_at(&bench, B), [["T"]]);
+    assert_eq!(bench.asked(B), ["resume a1"]);
+}
+
+#[test]
+fn tags_that_change_while_a_resume_is_on_its_way_are_subscribed_after_it() {
+    for changed in [vec!["U".to_owned()], Vec::new()] {
+        let mut bench = asked_at_b_with_a_tag();
+        bench.nodes[B].frozen = true;
+        bench.activate(B, 2);
+        bench.input(Input::Command(Command::Subscribe { tags: changed.clone() }));
+        bench.thaw(B);
+        assert_eq!(tags_at(&bench, B), [vec!["T".to_owned()], changed]);
+    }
+}
+
 #[test]
 fn a_transfer_names_reason_incident_and_whom_to_tell() {
     let mut bench = Bench::new();

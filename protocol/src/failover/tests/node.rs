@@ -25,6 +25,8 @@ pub(super) struct Node {
     pub(super) sessions: Vec<String>,
     /// Whether it answers requests.
     pub(super) answers: bool,
+    /// Whether it follows the tags that come with a `resume`.
+    pub(super) subscribes: bool,
     /// How it answers the next `open` or `resume`.
     pub(super) refuses: Option<CloseReason>,
     /// What its session clock is ahead of the bench.
@@ -47,6 +49,7 @@ impl Node {
             counter: 0,
             sessions: Vec::new(),
             answers: true,
+            subscribes: false,
             refuses: None,
             clock_ahead,
             via_proxy: false,
@@ -111,6 +114,7 @@ impl Node {
             clock: self.clock(now),
             status: self.status(),
             via_proxy: self.via_proxy,
+            subscribed: false,
         }
     }
 
@@ -147,8 +151,9 @@ impl Node {
                 let bound = self.bound(now, &session, page, params.clone(), props.clone());
                 vec![ServerMessage::Opened(bound)]
             }
-            ClientMessage::Resume { session, .. } if self.sessions.contains(&session.0) => {
-                let bound = self.bound(now, &session.0, "p", Object::new(), Object::new());
+            ClientMessage::Resume { session, tags, .. } if self.sessions.contains(&session.0) => {
+                let mut bound = self.bound(now, &session.0, "p", Object::new(), Object::new());
+                bound.subscribed = self.subscribes && !tags.is_empty();
                 vec![ServerMessage::Resumed { recovered: true, highest: WriteId(0), bound }]
             }
             ClientMessage::Resume { session, .. } => {

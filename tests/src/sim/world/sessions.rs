@@ -250,6 +250,7 @@ impl World {
             clock: node.session_clock(self.now),
             status,
             via_proxy: false,
+            subscribed: false,
         })
     }
 
