@@ -42,7 +42,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -181,6 +181,8 @@ struct State {
     shutdown: Shutdown,
     /// Wall time at which the node was last seen in sync; zero: not yet.
     last_sync: AtomicU64,
+    /// Whether the log has told of a page under a name that is not known.
+    told_of_origin: AtomicBool,
 }
 
 /// Serves until `shutdown`, then lets running requests end. The listener is given back, because a
@@ -203,6 +205,7 @@ pub async fn run(
         streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
         shutdown: shutdown.clone(),
         last_sync: AtomicU64::new(0),
+        told_of_origin: AtomicBool::new(false),
     });
     let mut connections = JoinSet::new();
     let closing = shutdown.clone();

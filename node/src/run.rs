@@ -54,6 +54,8 @@ pub fn run(options: Options) -> Result<()> {
         parent::follow()?;
     }
     let logs = telemetry::start(&options)?;
+    // Before the port is bound: its number is the greatest that this process may have.
+    let limits = http::Limits::of_process();
     let folder = match (&options.projects_dir, options.role) {
         // The backup gets its projects from the master.
         (Some(_), Role::Backup) | (None, _) => None,
@@ -84,7 +86,7 @@ pub fn run(options: Options) -> Result<()> {
     tell_run(&story, clock, Severity::Info, text);
     let (senders, inbox) = Inbox::new();
     let (store, store_thread) = store::spawn(database, clock, senders.stored.clone())?;
-    let core = Core { clock, senders, store, events, logs, live: Live::new(), admin };
+    let core = Core { clock, senders, store, events, logs, live: Live::new(), admin, limits };
     let (wired, ended) = core.start(&options, address, loaded, inbox)?;
     let rooms = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -144,6 +146,7 @@ struct Core {
     logs: logs::Handle,
     live: Live,
     admin: Token,
+    limits: http::Limits,
 }
 
 /// What the other rooms are given.
@@ -155,6 +158,7 @@ struct Wired {
     logs: logs::Handle,
     live: Live,
     admin: Token,
+    limits: http::Limits,
     stop: mpsc::Sender<()>,
 }
 
@@ -167,7 +171,7 @@ impl Core {
         loaded: Loaded,
         inbox: Inbox,
     ) -> Result<(Wired, oneshot::Receiver<Ended>)> {
-        let Core { clock, senders, store, events, logs, live, admin } = self;
+        let Core { clock, senders, store, events, logs, live, admin, limits } = self;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -190,7 +194,7 @@ impl Core {
         start_thread(runtime, driver, tell)?;
         let stop = senders.stop;
         let driver = handle;
-        Ok((Wired { driver, peer, events, recording, logs, live, admin, stop }, ended))
+        Ok((Wired { driver, peer, events, recording, logs, live, admin, limits, stop }, ended))
     }
 }
 
@@ -342,7 +346,7 @@ fn start_rooms(
     listener: tokio::net::TcpListener,
     shutdown: &crate::Shutdown,
 ) -> JoinSet<()> {
-    let Wired { driver, peer, events, recording, logs, live, admin, stop: _ } = wired;
+    let Wired { driver, peer, events, recording, logs, live, admin, limits, stop: _ } = wired;
     let mut rooms = JoinSet::new();
     let hub = sessions::new(driver.clone(), live.clone(), sessions::Options::default());
     rooms.spawn(sessions::run(hub.clone(), shutdown.clone()));
@@ -366,7 +370,7 @@ fn start_rooms(
     let settings = http::Options {
         web_dir: options.web_dir.clone(),
         settings: options.shared.clone(),
-        limits: http::Limits::of_process(),
+        limits,
         admin,
         archive: Archive::new(&options.data_dir),
     };

@@ -23,9 +23,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::body::{ReadError, ReplyBody, RequestBody, Source};
 use crate::headers;
+use crate::hold::Refusal;
 use crate::limits::ANSWER_WAIT;
 use crate::pair::Active;
-use crate::pool::Lease;
+use crate::pool::{Failure, Lease};
 use crate::reply;
 use crate::service::{Client, Shared};
 
@@ -64,12 +65,13 @@ pub(crate) async fn forward(
             return unknown_node();
         };
         let leased = tokio::select! {
-            leased = pool.lease() => leased,
+            leased = pool.lease(shared.hold.timeout()) => leased,
             () = shared.pair.left(active.at) => continue,
         };
         let mut lease = match leased {
             Ok(lease) => lease,
-            Err(error) => {
+            Err(Failure::Busy) => return reply::refused(Refusal::Full),
+            Err(error @ (Failure::Connect(_) | Failure::Http(_))) => {
                 tracing::debug!(node = %active.node, %error, "no connection to the active node");
                 match held.pause(&active).await {
                     Ok(()) => continue,

@@ -34,7 +34,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 const NEVER_LISTED: [HeaderName; 2] = [HOST, CONTENT_LENGTH];
 
 /// The name under which the proxy adds itself (RFC 9110, 7.6.3).
-const VIA_SELF: &str = "1.1 tandem-proxy";
+const VIA_SELF: HeaderValue = HeaderValue::from_static("1.1 tandem-proxy");
 
 /// Whether a request says where it wants to go, once.
 pub(crate) fn names_one_host<B>(request: &Request<B>) -> bool {
@@ -75,7 +75,7 @@ pub(crate) fn to_node(parts: &mut Parts, client: SocketAddr, trust_forwarded: bo
     parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     parts.version = Version::HTTP_11;
     add_forwarded(&mut parts.headers, client.ip(), trust_forwarded);
-    parts.headers.append(VIA, HeaderValue::from_static(VIA_SELF));
+    parts.headers.append(VIA, VIA_SELF);
 }
 
 /// Makes a request for a WebSocket one that goes to a node.
@@ -188,6 +188,7 @@ fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, Request};
+    use tandem_protocol::wire::http::PROXY_NAME;
 
     use super::{set_term, to_client, to_node, to_node_upgrade};
 
@@ -248,6 +249,8 @@ mod tests {
             sent("/", &[("host", "plant"), ("tandem-term", "99"), ("tandem-via", "me")], false);
         assert_eq!(value(&headers, "tandem-term"), None);
         assert_eq!(value(&headers, "tandem-via"), None);
+        let via = value(&headers, "via").unwrap();
+        assert_eq!(via.split_once(' ').map(|(_, name)| name), Some(PROXY_NAME));
         set_term(&mut headers, 7);
         assert_eq!(value(&headers, "tandem-term"), Some("7"));
     }

@@ -22,7 +22,7 @@ use crate::pair::{Active, Pair};
 /// Why a request is not held any longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Too many requests wait, or too many bytes.
+    /// Too many requests wait, for a node or a connection to it, or too many bytes.
     Full,
     /// It has waited for too long.
     TooLong,

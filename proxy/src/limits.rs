@@ -10,6 +10,8 @@ pub const RELEASED_AT_ONCE: usize = 100;
 pub const REHOMED_AT_ONCE: usize = 100;
 /// Connections to one node that carry requests; more wait for a free one.
 pub const NODE_CONNECTIONS_MAX: usize = 1_024;
+/// Open files that are left to requests, watches and the log; the others are for sessions.
+pub const OTHER_FILES: usize = 256;
 /// Connections to one node that are kept while they have nothing to do.
 pub const NODE_IDLE_MAX: usize = 128;
 /// Head of a request or a response, and what hyper reads ahead of a body.

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -12,6 +13,7 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::body::RequestBody;
@@ -53,6 +55,9 @@ pub(crate) enum Failure {
     /// The connection ended before it was used.
     #[error("http: {0}")]
     Http(#[from] hyper::Error),
+    /// All connections to the node are in use, and none came free in time.
+    #[error("all {NODE_CONNECTIONS_MAX} connections are in use")]
+    Busy,
 }
 
 impl Pool {
@@ -67,14 +72,14 @@ impl Pool {
         &self.address
     }
 
-    /// A connection that is ready: an idle one, else a new one.
-    pub(crate) async fn lease(self: &Rc<Self>) -> Result<Lease, Failure> {
+    /// A connection that is ready: an idle one, else a new one, for whose place it waits so long.
+    pub(crate) async fn lease(self: &Rc<Self>, wait: Duration) -> Result<Lease, Failure> {
         let generation = self.generation.get();
         if let Some(connection) = self.take_idle() {
             let pool = Rc::clone(self);
             return Ok(Lease { pool, connection, generation, used_before: true });
         }
-        let open = self.open.take().await;
+        let open = timeout(wait, self.open.take()).await.map_err(|_| Failure::Busy)?;
         let stream = self.address.connect().await?;
         let io = TokioIo::new(Guarded::new(stream, WRITE_STALL));
         let mut builder = http1::Builder::new();
@@ -122,5 +127,30 @@ impl Lease {
         if !unwanted && !self.connection.sender.is_closed() {
             idle.push(self.connection);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Failure, Pool};
+    use crate::address::Address;
+    use crate::limits::NODE_CONNECTIONS_MAX;
+
+    const HOLD: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn a_connection_is_waited_for_no_longer_than_allowed() {
+        let pool = Pool::new(Address::parse("http://127.0.0.1:1").unwrap());
+        let mut used = Vec::new();
+        for _ in 0..NODE_CONNECTIONS_MAX {
+            used.push(pool.open.take().await);
+        }
+        let lease = tokio::time::timeout(Duration::from_secs(10), pool.lease(HOLD)).await;
+        assert!(matches!(lease, Ok(Err(Failure::Busy))), "{lease:?}");
+        assert!(!pool.open.wanted(), "the one that gave up is asked for no more");
+        used.pop();
+        assert!(matches!(pool.lease(HOLD).await, Err(Failure::Connect(_))));
     }
 }

@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use crate::error::{EXIT_USAGE, Error, Result};
+use crate::limits::OTHER_FILES;
 use crate::options::{Options, Sources};
 use crate::{listener, telemetry};
 
@@ -118,14 +121,42 @@ pub fn main() -> ExitCode {
 }
 
 fn start(sources: &Sources) -> Result<()> {
-    let options = Options::read(sources)?;
+    let mut options = Options::read(sources)?;
     telemetry::start(options.log, &options.log_level)?;
+    options.max_connections = affordable(options.max_connections, open_files());
     if options.follow_parent {
         follow_parent()?;
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
     LocalSet::new().block_on(&runtime, run(options))
+}
+
+/// How many files this process may have open; it asks for all that it may.
+fn open_files() -> usize {
+    let mut allowed = getrlimit(Resource::Nofile);
+    if allowed.current != allowed.maximum {
+        let all = Rlimit { current: allowed.maximum, maximum: allowed.maximum };
+        if setrlimit(Resource::Nofile, all).is_ok() {
+            allowed = all;
+        }
+    }
+    allowed.current.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX)
+}
+
+/// As many of the `wanted` connections as there are files for: a session has two, the client's
+/// socket and the one to its node. A proxy that runs out of them could lead nobody anywhere.
+fn affordable(wanted: usize, files: usize) -> usize {
+    let most = (files.saturating_sub(OTHER_FILES) / 2).max(1);
+    if wanted > most {
+        tracing::warn!(
+            max_connections = wanted,
+            possible = most,
+            files,
+            "more clients are allowed than this process may have open files for: two a session"
+        );
+    }
+    wanted.min(most)
 }
 
 /// Asks the kernel to end this process with its parent. It must run before other threads do.
@@ -156,4 +187,26 @@ async fn run(options: Options) -> Result<()> {
         }
     };
     listener::run(listener, options, shutdown).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{affordable, open_files};
+
+    #[test]
+    fn a_session_takes_two_files() {
+        for (wanted, files, expected) in [
+            (8_192, 20_000, 8_192),
+            (8_192, 1_024, 384),
+            (100, 1_024, 100),
+            (8_192, 100, 1),
+            (8_192, usize::MAX, 8_192),
+        ] {
+            assert_eq!(affordable(wanted, files), expected, "{wanted} of {files}");
+        }
+        // All that the system allows is asked for.
+        let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+        let hard = hard.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+        assert_eq!(open_files(), hard);
+    }
 }

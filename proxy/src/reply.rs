@@ -27,16 +27,16 @@ pub(crate) fn error(status: StatusCode, word: &str, sentence: &str) -> Response<
     #[derive(Serialize)]
     struct Wrong<'a> {
         error: &'a str,
-        message: &'a str,
+        reason: &'a str,
     }
     tracing::debug!(%status, word, sentence, "answering for the pair");
-    json(status, &Wrong { error: word, message: sentence })
+    json(status, &Wrong { error: word, reason: sentence })
 }
 
 /// The request was not held to its end; nothing was done.
 pub(crate) fn refused(refusal: Refusal) -> Response<ReplyBody> {
     let (word, sentence) = match refusal {
-        Refusal::Full => ("too_many_waiting", "No node is active and too many requests wait."),
+        Refusal::Full => ("too_many_waiting", "Too many requests wait. Nothing was done."),
         Refusal::TooLong => ("no_active_node", "No node is active. Nothing was done."),
     };
     let mut response = error(StatusCode::SERVICE_UNAVAILABLE, word, sentence);

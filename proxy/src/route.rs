@@ -5,6 +5,7 @@
 
 use http::header::{CONNECTION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, Method, Request, StatusCode};
+use tandem_protocol::wire::http::{API, is_admin};
 use tandem_protocol::wire::session::SUBPROTOCOL;
 
 use crate::headers;
@@ -81,11 +82,7 @@ fn closed(method: &Method, path: &str) -> Option<Route> {
         return Some(HIDDEN);
     }
     let redundancy = "/data/api/v1/redundancy";
-    if under("/data/api/v1/resources")
-        || under("/data/api/v1/archive")
-        || under(&format!("{redundancy}/gwaction"))
-        || under(&format!("{redundancy}/adopt"))
-    {
+    if path.strip_prefix(API).is_some_and(is_admin) {
         return Some(ADMIN);
     }
     let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
@@ -181,6 +178,8 @@ mod tests {
             ("GET", "/data/api/v1/resources/tags", forbidden),
             ("GET", "/data/api/v1/archive/config-1.cbor", forbidden),
             ("POST", "/data/api/v1/redundancy/adopt", forbidden),
+            ("PUT", "/data/api/v1/redundancy/logs/levels", forbidden),
+            ("GET", "/data/api/v1/redundancy/logs", None),
             ("PUT", "/data/api/v1/redundancy/config", forbidden),
             ("GET", "/data/api/v1/redundancy/config", None),
             ("GET", "/data/api/v1/redundancy", None),

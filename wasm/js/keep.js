@@ -56,8 +56,18 @@ function readFragment() {
   try {
     const binary = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
     const bytes = Uint8Array.from(binary, (char) => char.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes));
+    return harmless(JSON.parse(new TextDecoder().decode(bytes)));
   } catch {
     return null;
   }
+}
+
+/** Anybody can write a link: what a fragment brings is shown and never done. A page leaves for
+ *  another node once its writes are answered there, so an honest one brings none. */
+function harmless(handed) {
+  if (handed?.saved) {
+    const open = handed.saved.open ?? [];
+    handed.saved.open = open.filter(({ op }) => op === "props" || op === "page");
+  }
+  return handed;
 }

@@ -320,6 +320,7 @@ export class TandemSession {
           deadlineMs,
         );
       } catch (error) {
+        early();
         resolve({ outcome: "rejected", reason: String(error?.message ?? error) });
         return;
       }

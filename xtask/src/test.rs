@@ -53,7 +53,8 @@ fn lints() -> Outcome {
     native.args(["--", "-D", "warnings"]);
     steps::run("lints", native, steps::quiet)?;
     let mut browser = cargo(&["clippy", "--profile", "web", "-p", "tandem-wasm"]);
-    browser.args(["--target", WASM, "--", "-D", "warnings"]);
+    // Cargo's own folder for this profile would be the one that the bundle is served from.
+    browser.args(["--target", WASM, "--target-dir", "target/browser", "--", "-D", "warnings"]);
     steps::run("lints of the browser's face", browser, steps::quiet)
 }
 

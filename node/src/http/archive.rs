@@ -166,22 +166,41 @@ async fn apply(
         .filter(differ)
         .map(|(key, item)| Change { key: key.clone(), body: Some(item.body.clone()) })
         .collect();
-    let applied: Vec<_> =
-        changes.iter().map(|c| format!("{}/{}", c.key.provider, c.key.key)).collect();
-    let mut copies = None;
+    if file.kind == Kind::Config {
+        // A mistake in one of them is found before any is done.
+        change::must_be_master(state, &path)?;
+        change::checked(&changes, &now)?;
+    }
+    let (all, mut applied, mut copies) = (changes.len(), Vec::new(), None);
     for part in batches(changes) {
-        let on = match file.kind {
-            Kind::Config => {
-                change::must_be_master(state, &path)?;
-                let guard = |change| Guarded { change, conditions: etag::Conditions::default() };
-                let part: Vec<Guarded> = part.into_iter().map(guard).collect();
-                change::make(state, &path, &part).await?.copies
-            }
-            Kind::Kept => keep(state, &path, &headers, part).await?,
+        let names = part.iter().map(|c| format!("{}/{}", c.key.provider, c.key.key));
+        let names: Vec<String> = names.collect();
+        let on = match apply_part(state, &path, &headers, file.kind, part).await {
+            Ok(on) => on,
+            Err(failure) => return Err(failure.after(applied, all)),
         };
+        applied.extend(names);
         copies = Some(copies.map_or(on, |c: u8| c.min(on)));
     }
     Ok(reply::json(StatusCode::OK, &json!({ "applied": applied, "copies": copies })))
+}
+
+/// One update: on how many nodes it is.
+async fn apply_part(
+    state: &State,
+    path: &str,
+    headers: &HeaderMap,
+    kind: Kind,
+    part: Vec<Change>,
+) -> Result<u8, Failure> {
+    match kind {
+        Kind::Config => {
+            let guard = |change| Guarded { change, conditions: etag::Conditions::default() };
+            let part: Vec<Guarded> = part.into_iter().map(guard).collect();
+            Ok(change::make(state, path, &part).await?.copies)
+        }
+        Kind::Kept => keep(state, path, headers, part).await,
+    }
 }
 
 /// The items that a person chose.

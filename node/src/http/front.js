@@ -8,6 +8,7 @@ const look = async () => {
   if (document.hidden) return;
   try {
     const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(3000) });
+    if (!answer.ok) throw new Error(answer.statusText);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of ["main", "header", ".away"]) {
       const old = document.querySelector(part);

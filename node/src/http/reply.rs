@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
-    LOCATION, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName,
+    HeaderValue, IF_NONE_MATCH, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
@@ -57,6 +57,15 @@ impl Failure {
     /// 403: a page of another site asks.
     pub(super) fn origin(origin: &str) -> Failure {
         let reason = format!("pages of {origin} may not use this gateway");
+        Failure::new(StatusCode::FORBIDDEN, Rejection::Origin, "origin", reason)
+    }
+
+    /// 403: a page asks under a name that may be anybody's.
+    pub(super) fn unknown_name(origin: &str) -> Failure {
+        let reason = format!(
+            "this gateway does not know that it is {origin}: set public_address to that in the \
+             options of one of the pair's nodes, or ask by address"
+        );
         Failure::new(StatusCode::FORBIDDEN, Rejection::Origin, "origin", reason)
     }
 
@@ -152,6 +161,16 @@ impl Failure {
         self.status == StatusCode::NOT_FOUND
     }
 
+    /// Says that a part was done before: the names of what was done, of so many.
+    pub(super) fn after(mut self, done: Vec<String>, all: usize) -> Failure {
+        if !done.is_empty() {
+            self.reason =
+                format!("{} of {all} items are applied; then: {}", done.len(), self.reason);
+            self.more.insert("applied".to_owned(), done.into());
+        }
+        self
+    }
+
     /// The failure as JSON.
     pub(super) fn into_reply(self) -> Reply {
         let mut body = self.more;
@@ -207,6 +226,8 @@ fn typed(status: StatusCode, kind: HeaderValue, body: Bytes) -> Reply {
     headers.insert(CONTENT_TYPE, kind);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // A page inside another site's frame could be clicked unseen.
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("frame-ancestors 'self'"));
     reply
 }
 

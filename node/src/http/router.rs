@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
+use tandem_protocol::wire::http::{API, is_admin};
 
 use super::connection::Caller;
 use super::reply::{Failure, Reply};
@@ -32,9 +33,14 @@ pub(super) async fn serve(
     let path = request.uri().path().to_owned();
     let wants_page = pages::wants_page(&path, request.headers());
     let answer = match path.as_str() {
-        // These two take a slot of their own kind, even when there is none for requests.
+        // These two take a slot of their own kind, also when there is none for requests.
         "/gateway-network" => network::upgrade(state, caller, request),
         "/session" => session::upgrade(state, caller, request),
+        // By these balancers and the peer judge this node: however many pages are open, they are
+        // answered. The connection stays a fresh one.
+        "/health/live" | "/health/ready" | "/health/active" | "/system/gwinfo" | "/StatusPing" => {
+            route(state, &path, request).await
+        }
         _ if !caller.seat.take(Class::Requests) => Err(Failure::full("connections")),
         _ => route(state, &path, request).await,
     };
@@ -53,7 +59,7 @@ async fn route(
     request: Request<Incoming>,
 ) -> Result<Reply, Failure> {
     let headers = request.headers();
-    if let Some(rest) = path.strip_prefix("/data/api/v1/") {
+    if let Some(rest) = path.strip_prefix(API) {
         let rest = rest.to_owned();
         return data(state, &rest, request).await;
     }
@@ -88,7 +94,7 @@ async fn data(
         // A form of another site could reach a write without any script.
         origin::check(state, request.headers())?;
     }
-    if needs_token(path) {
+    if is_admin(path) {
         admin::allowed(state, request.headers())?;
     }
     match path {
@@ -167,19 +173,6 @@ async fn redundancy(
         }
         _ => Err(Failure::not_found(format!("there is nothing at /data/api/v1/redundancy/{path}"))),
     }
-}
-
-/// Paths that change the pair or its config, or show what settings may hold: addresses and keys of
-/// other systems.
-fn needs_token(path: &str) -> bool {
-    let below = |folder: &str| {
-        path.strip_prefix(folder).is_some_and(|p| p.is_empty() || p.starts_with('/'))
-    };
-    below("redundancy/gwaction")
-        || below("redundancy/adopt")
-        || below("redundancy/logs/levels")
-        || below("resources")
-        || below("archive")
 }
 
 fn is_read(method: &Method) -> bool {

@@ -28,7 +28,7 @@ pub(super) async fn answer(
         let reason = "this node has no web_dir: the browser SDK is not here";
         return Err(Failure::not_found(reason));
     };
-    if !is_plain(name) {
+    if !is_plain(name) || !is_served(name) {
         return Err(missing());
     }
     let path = dir.join(name);
@@ -84,6 +84,12 @@ fn is_plain(name: &str) -> bool {
     name.len() <= 256 && name.split('/').all(plain)
 }
 
+/// Whether a file is part of a bundle: it lies at the top of the folder, or is a snippet. What else
+/// lies below belongs to whoever built it.
+fn is_served(name: &str) -> bool {
+    !name.contains('/') || name.starts_with("snippets/")
+}
+
 /// Whether a name such as `tandem_bg-3f9a1c2b.wasm` holds the hash of its content: eight or more
 /// hex digits after the last `-` of its stem.
 fn is_hashed(name: &str) -> bool {
@@ -99,7 +105,7 @@ fn tag(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_hashed, is_plain};
+    use super::{is_hashed, is_plain, is_served};
 
     #[test]
     fn a_name_cannot_leave_the_folder() {
@@ -115,6 +121,18 @@ mod tests {
             ("a\\b", false),
         ] {
             assert_eq!(is_plain(name), plain, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_bundle_is_served() {
+        for (name, served) in [
+            ("tandem.js", true),
+            ("snippets/a-1/inline0.js", true),
+            ("deps/libserde.rlib", false),
+            ("snippets-of-mine/a.js", false),
+        ] {
+            assert_eq!(is_served(name), served, "{name}");
         }
     }
 

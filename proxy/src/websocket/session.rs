@@ -70,6 +70,9 @@ pub(crate) struct Session {
     early: Option<(Bytes, Bytes)>,
     to_browser: Lane,
     to_node: Lane,
+    /// The answer to the client's newest ping while there is no node to answer it. One is enough
+    /// (RFC 6455, 5.5.3): a client that pings and does not read makes no queue here.
+    pong: Option<Vec<u8>>,
     /// The way to the next node.
     rehoming: Option<Rehoming>,
     /// Why the last node was left.
@@ -94,6 +97,7 @@ impl Session {
             early: Some((opened.browser_early, opened.node_early)),
             to_browser: Lane::new(Tracker::messages(Speaker::Node)),
             to_node: Lane::new(Tracker::messages(Speaker::Client)),
+            pong: None,
             rehoming: None,
             left: "",
             client_closed: false,
@@ -171,6 +175,11 @@ impl Session {
     }
 
     fn poll_to_browser(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        if !self.to_browser.is_full()
+            && let Some(pong) = self.pong.take()
+        {
+            self.to_browser.push(&pong);
+        }
         if self.to_browser.is_full() {
             let ready = self.browser.poll_write_ready(cx).is_ready();
             if ready {
@@ -233,7 +242,7 @@ impl Session {
 
     fn hear_browser(&mut self, read: &[u8]) -> Result<(), End> {
         let to = self.node.as_ref().map(|node| &node.stream);
-        let (closed, answers) = (&mut self.client_closed, &mut self.to_browser);
+        let (closed, pong) = (&mut self.client_closed, &mut self.pong);
         let alone = to.is_none();
         let each = |unit: &Unit, bytes: &[u8]| {
             *closed |= matches!(unit.kind, Kind::Close(_));
@@ -241,7 +250,7 @@ impl Session {
                 return Pass::On;
             }
             if unit.kind == Kind::Ping {
-                answers.push(&frame::pong(bytes));
+                *pong = Some(frame::pong(bytes));
             }
             Pass::Drop
         };

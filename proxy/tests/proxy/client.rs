@@ -10,6 +10,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tandem_proxy::options::Options;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio_tungstenite::WebSocketStream;
@@ -170,6 +171,18 @@ impl Socket {
 
     pub(crate) async fn send(&mut self, message: Message) {
         self.0.send(message).await.unwrap();
+    }
+
+    /// So many pings of full length, numbered, without a look at what comes back.
+    pub(crate) async fn pings(&mut self, count: u32) {
+        let stream = self.0.get_mut();
+        for number in 0..count {
+            // Masked with zeros (RFC 6455, 5.3).
+            let mut frame = vec![0x89, 0x80 | 125, 0, 0, 0, 0];
+            frame.extend_from_slice(&number.to_be_bytes());
+            frame.resize(6 + 125, 0);
+            stream.write_all(&frame).await.unwrap();
+        }
     }
 
     pub(crate) async fn next(&mut self) -> Result<Message, tungstenite::Error> {

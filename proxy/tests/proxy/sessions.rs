@@ -203,3 +203,30 @@ fn a_proxy_that_stops_says_so() {
         assert_eq!(code, CloseCode::Restart);
     });
 }
+
+/// More than a socket's buffers hold, so that some of their answers would have to wait.
+const PINGS: u32 = 120_000;
+
+#[test]
+fn a_client_that_pings_and_does_not_read_makes_no_queue() {
+    run(async {
+        let (a, b) = (Node::active("a", 1).await, Node::start("b").await);
+        let front = Front::start(&[&a, &b]);
+        let mut session = front.session().await;
+        session.say("one").await;
+        assert_eq!(session.text().await, "a got one");
+        a.kill().await;
+        until("nobody answers for a", async || front.health().await["active"].is_null()).await;
+        session.pings(PINGS).await;
+        let mut pongs = 0;
+        loop {
+            let Message::Pong(payload) = session.next().await.unwrap() else { panic!("no pong") };
+            pongs += 1;
+            // The newest is answered in any case.
+            if payload[..4] == (PINGS - 1).to_be_bytes() {
+                break;
+            }
+        }
+        assert!(pongs < PINGS / 2, "{pongs} answers lay in the proxy or on the way");
+    });
+}

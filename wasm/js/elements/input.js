@@ -1,4 +1,4 @@
-// <tandem-input tag [min] [max] [step] [digits] [unit] [type=number|text] [label]>: a setpoint.
+// <tandem-input tag [min] [max] [digits] [unit] [type=number|text] [label]>: a setpoint.
 // It shows the tag's value, and what became of the last write.
 //
 // <tandem-input prop [multiline] [rows] [placeholder] [label]>: a text kept in the session while
@@ -34,7 +34,7 @@ const HOW = "Enter sets it, Escape takes it back";
 const DEBOUNCE_MS = 250;
 
 export class TandemInput extends TandemElement {
-  static observedAttributes = ["tag", "prop", "min", "max", "step", "unit", "label", "type"];
+  static observedAttributes = ["tag", "prop", "min", "max", "unit", "label", "type"];
 
   attach(session) {
     this.session = session;

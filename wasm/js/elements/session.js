@@ -3,6 +3,8 @@
 //   <tandem-session></tandem-session>                    project and page from /p/{project}/{page}
 //   <tandem-session addresses="http://a http://b">       goes to these gateways only
 //   <tandem-session stay>                                never moves the page to another node
+//   <tandem-session no-warm-watch>                       asks the other node only after a loss
+//   <tandem-session project="plant" page="overview">     for a document at any other path
 
 import { TandemSession } from "../session.js";
 import { currentSession, provideSession } from "./base.js";

@@ -112,7 +112,7 @@ pub(in crate::http) async fn make(
             }
         }
         let changes: Vec<Change> = guarded.iter().map(|g| g.change.clone()).collect();
-        check(&changes, &items).map_err(|wrong| refused(&wrong))?;
+        checked(&changes, &items)?;
         match ask(state, Ask::Config { changes: changes.clone(), expect }).await? {
             Answer::Done { outcome: Outcome::Applied, copies } => {
                 let items = as_changed(state.rooms.driver.items(Kind::Config), &changes);
@@ -128,6 +128,12 @@ pub(in crate::http) async fn make(
         Some(key) => Err(changed(&key, items.get(&key).map(|item| item.changed))),
         None => Err(Failure::full("changes of this item")),
     }
+}
+
+/// # Errors
+/// The first mistake.
+pub(in crate::http) fn checked(changes: &[Change], stored: &Items) -> Result<(), Failure> {
+    check(changes, stored).map_err(|wrong| refused(&wrong))
 }
 
 pub(in crate::http) async fn ask(state: &State, ask: Ask) -> Result<Answer, Failure> {

@@ -101,3 +101,31 @@ async fn kept_items_come_back_on_the_active_node_only() {
     });
     assert_eq!((got.code, &got.json()["copies"]), (200, &json!(1)));
 }
+
+#[tokio::test]
+async fn what_was_done_before_the_disk_was_full_is_told() {
+    let mut node = Node::active().await;
+    // Two that do not travel together, and one that is wrong.
+    let large: &'static str = Box::leak("x".repeat(400 * 1024).into_boxed_str());
+    let items = [("project", "demo/assets/a", large), ("project", "demo/assets/b", large)];
+    put_aside(&node, "config-7.cbor", Kind::Config, &items);
+    let wrong = [items[0], items[1], ("settings", "gateway", "{\"colour\":1}")];
+    put_aside(&node, "config-8.cbor", Kind::Config, &wrong);
+    let head = node.with_token(&format!("POST {ARCHIVE}/config-7.cbor/apply"));
+    let at = node.address;
+    let (got, ()) = tokio::join!(at.ask(&head, r#"{"all":true}"#), async {
+        for answer in [Answer::Done { outcome: Outcome::Applied, copies: 2 }, Answer::DiskFull] {
+            let asked = node.stage.requests.recv().await.unwrap();
+            asked.answer.send(answer).unwrap();
+        }
+    });
+    assert_eq!((got.code, &got.json()["error"]), (507, &json!("disk_full")));
+    assert_eq!(got.json()["applied"], json!(["project/demo/assets/a"]));
+    let reason = got.json()["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(reason.starts_with("1 of 2 items are applied; then: the disk is full"), "{reason}");
+
+    let head = node.with_token(&format!("POST {ARCHIVE}/config-8.cbor/apply"));
+    let got = at.ask(&head, r#"{"all":true}"#).await;
+    assert_eq!((got.code, &got.json()["applied"]), (422, &json!(null)), "{got:?}");
+    assert!(node.stage.requests.try_recv().is_err(), "nothing is done where one is wrong");
+}

@@ -34,6 +34,10 @@ async fn pages_assets_and_the_sdk_are_served() {
     let people = node.ask("GET /p/demo/away\naccept: text/html", "").await;
     assert!(people.code == 404 && people.body.contains("project demo has no page away"));
 
+    for path in ["/p/demo/main", "/", "/p/demo/away"] {
+        let head = node.get(path).await.head;
+        assert!(head.contains("content-security-policy: frame-ancestors 'self'"), "{path}: {head}");
+    }
     let entry = node.get("/sdk/tandem.js").await;
     assert!(entry.code == 200 && entry.head.contains("cache-control: no-cache"), "{entry:?}");
     let wasm = node.get("/sdk/tandem_bg-0123456789ab.wasm").await;

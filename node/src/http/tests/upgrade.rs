@@ -46,10 +46,16 @@ async fn a_session_is_handed_over_and_other_sites_are_not() {
 async fn the_link_gets_in_when_requests_have_no_slot_left() {
     let mut node = Node::start(Level::Cold, Limits { requests: 1, ..Limits::default() }).await;
     let mut idle = TcpStream::connect(node.address.0).await.unwrap();
-    idle.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     idle.read_u8().await.unwrap();
-    let got = node.get("/health/live").await;
+    let got = node.get("/").await;
     assert!(got.code == 503 && got.json()["error"] == "busy", "{got:?}");
+    // What the peer and balancers judge this node by needs no slot.
+    let got = node.get("/health/active").await;
+    assert!(got.code == 503 && got.json()["node"] == "a", "{got:?}");
+    for path in ["/health/live", "/health/ready", "/system/gwinfo", "/StatusPing"] {
+        assert_eq!(node.get(path).await.code, 200, "{path}");
+    }
 
     let headers = "connection: upgrade\r\nupgrade: tandem-peer/1\r\n";
     let (_stream, head) = upgrade(node.address.0, "/gateway-network", headers).await;
