@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tandem_tests::browser::{Browser, Page};
+use tandem_tests::harness::operator::value_of;
 use tandem_tests::harness::project::SETPOINT;
 use tandem_tests::harness::{Pair, Result, until, web_dir};
 
@@ -40,15 +41,14 @@ async fn is_served_by(page: &Page, node: &str) -> Result {
     page.waits_for(&at, LIVE_MAX).await
 }
 
+/// Waits for another value than the first that is seen; a page that moves meanwhile begins again.
 async fn shows_new_values(page: &Page) -> Result {
-    page.eval(
-        "globalThis.seen = document.querySelector('tandem-value').textContent + '|' + \
-         document.querySelector('tandem-value').shadowRoot?.textContent",
-    )
-    .await?;
+    page.waits_for("globalThis.seen = undefined, true", LIVE_MAX).await?;
     page.waits_for(
-        "globalThis.seen !== document.querySelector('tandem-value').textContent + '|' + \
-         document.querySelector('tandem-value').shadowRoot?.textContent",
+        "(() => { const element = document.querySelector('tandem-value'); \
+         if (!element) return false; \
+         const now = element.textContent + '|' + element.shadowRoot?.textContent; \
+         globalThis.seen ??= now; return globalThis.seen !== now; })()",
         LIVE_MAX,
     )
     .await
@@ -218,4 +218,67 @@ async fn a_frozen_gateway_is_left() -> Result {
     kept_its_session(&by_proxy).await?;
     kept_its_session(&direct).await?;
     pair.ends(&[STALLED]).await
+}
+
+/// What a hostile page would have a browser open: a session that nobody knows, with an operation
+/// that the page is to send again.
+async fn forged(page: &Page, node: &str) -> Result<String> {
+    let open = json!([{"id": 1, "deadline": 9_000_000_000_000_000_u64, "op": "write",
+        "tag": SETPOINT, "value": 100}]);
+    let saved = json!({"session": "x", "token": "x", "next_id": 2, "node": node, "clock": 0,
+        "open": open});
+    let text = json!({"saved": saved, "view": {}}).to_string();
+    let encoded = page.eval(&format!("btoa({})", Value::String(text))).await?;
+    Ok(encoded.as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_operates_nothing() -> Result {
+    if !wanted() {
+        return Ok(());
+    }
+    let pair = Pair::named("a_link_operates_nothing").start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let browser = Browser::launch().await?;
+    let page = browser.page().await?;
+    let forged = forged(&page, "a").await?;
+    page.goto(&format!("{}/p/plant/second#tandem={forged}", pair.master().base())).await?;
+    lives(&page).await?;
+    assert_eq!(page.eval("location.hash").await?, json!(""), "the fragment was read");
+    // What the page had left to send has gone before this, and a session's operations run in order.
+    types(&page, "mine").await?;
+    let left = value_of(pair.master().base(), SETPOINT).await?;
+    assert!((left - 50.0).abs() < 0.01, "the link has written {left}");
+    // What is refused at once leaves no listener behind.
+    let listens = format!(
+        "(async () => {{ const s = {SESSION}; const on = s.on.bind(s); let left = 0; \
+         s.on = (type, listener) => {{ left += 1; const stop = on(type, listener); \
+         return () => {{ left -= 1; return stop(); }}; }}; \
+         const {{ outcome }} = await s.write('{SETPOINT}', NaN); s.on = on; \
+         return [outcome, left]; }})()"
+    );
+    assert_eq!(page.eval(&listens).await?, json!(["rejected", 0]));
+    assert_eq!(own_errors(&page), Vec::<String>::new());
+    pair.ends(&[]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateways_page_takes_no_error_for_life() -> Result {
+    if !wanted() {
+        return Ok(());
+    }
+    let pair = Pair::named("the_gateways_page_takes_no_error_for_life").start().await?;
+    pair.settles().await?;
+    let browser = Browser::launch().await?;
+    let page = browser.page().await?;
+    page.goto(&format!("{}/", pair.master().base())).await?;
+    page.eval(
+        "globalThis.fetch = async () => new Response('<main>busy</main>', { status: 503 }); true",
+    )
+    .await?;
+    let lost = "document.body.classList.contains('lost')";
+    page.waits_for(lost, LIVE_MAX).await?;
+    let kept = "document.querySelector('main').textContent !== 'busy'";
+    assert_eq!(page.eval(kept).await?, json!(true), "the last state stays");
+    pair.ends(&[]).await
 }

@@ -157,7 +157,12 @@ impl Connection {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body)).map_err(|e| text(&e))?;
+        let mut request = request.body(Full::new(body)).map_err(|e| text(&e))?;
+        if let Some((_, host)) = headers.iter().find(|(name, _)| *name == "host") {
+            // Another one than that of the address: there is one host in a request.
+            let host = host.parse().map_err(|e: http::header::InvalidHeaderValue| text(&e))?;
+            request.headers_mut().insert("host", host);
+        }
         let response = self.sender.send_request(request).await.map_err(|e| text(&e))?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|e| text(&e))?.to_bytes();

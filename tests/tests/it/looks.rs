@@ -174,3 +174,25 @@ async fn look_then_death() -> Result {
     }
     stage.pair.ends(SAID).await
 }
+
+/// The greatest number of a file that the process has open.
+fn greatest_file(pid: i32) -> Option<u32> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    files.filter_map(|file| file.file_name().to_str()?.parse().ok()).max()
+}
+
+/// A process's files are closed from the highest number down: the port must be above all that may
+/// be opened, or the peer sees the link end and finds a port that still answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_port_is_closed_before_any_connection() -> Result {
+    const SOFT: u32 = 512;
+    let pair = Pair::named("the_port_is_closed_before_any_connection").build()?;
+    let (node, limit) = (pair.master(), format!("ulimit -S -n {SOFT}; exec \"$@\""));
+    node.change(|spec| {
+        spec.entry = ["sh", "-c", limit.as_str(), "sh"].map(str::to_owned).to_vec();
+    });
+    node.start().await?;
+    let greatest = greatest_file(node.process()?.pid());
+    assert!(greatest.is_some_and(|number| number > SOFT), "{greatest:?} can be overtaken");
+    pair.ends(&[]).await
+}

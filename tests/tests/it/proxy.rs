@@ -13,6 +13,7 @@ use tandem_tests::harness::wait::let_pass;
 use tandem_tests::harness::{Operator, Pair, Result, Socket, until, web};
 use tandem_tests::relay::{Relay, To};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::words::STALLED;
 
@@ -145,13 +146,47 @@ async fn no_way_through_to_the_link_and_admin_paths() -> Result {
     pair.ends(&[]).await
 }
 
+/// What a browser sends with a write from a page that it has from `name`.
+async fn writes_as(base: &str, name: &str) -> Result<web::Reply> {
+    let address = web::host_of(base).to_owned();
+    let (_, port) = address.split_once(':').unwrap_or_default();
+    let (host, origin) = (format!("{name}:{port}"), format!("http://{name}:{port}"));
+    let (path, body) = (format!("/data/api/v1/tags/{SETPOINT}"), json!({"value": 7.0}));
+    let headers = [("host", host.as_str()), ("origin", origin.as_str())];
+    web::exchange("POST", base, &path, &headers, body.to_string().into()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_a_name_that_anybody_may_have() -> Result {
+    let named = Pair::named("pages_of_a_name_that_anybody_may_have");
+    let pair = named.with_proxy().start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let (node, proxy) = (pair.master().base(), pair.proxy()?.base());
+    for (base, name, status) in [
+        (node, "127.0.0.1", 200),
+        (node, "gateway", 200),
+        // Its owner has let it lead here.
+        (node, "evil.example", 403),
+        // The proxy may have any name: it tells the node which.
+        (proxy, "hmi.plant.example", 200),
+    ] {
+        let reply = writes_as(base, name).await?;
+        assert_eq!(reply.status, status, "{name} at {base}: {}", reply.text());
+        assert_eq!(reply.text().contains("public_address"), status == 403, "{}", reply.text());
+    }
+    pair.ends(&[]).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_active_is_503_in_time() -> Result {
     let pair = Pair::named("nobody_active_is_503_in_time").build()?;
     let mut pair = pair;
     pair.start_proxy("hold_timeout_ms = 500\n").await?;
+    let asked = Instant::now();
     let reply = pair.proxy()?.get("/data/api/v1/tags").await?;
     assert_eq!(reply.status, 503);
+    // What it would wait without that option is three times as long.
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     assert!(!reply.header("retry-after").is_empty(), "{:?}", reply.headers);
     pair.master().start().await?;
     pair.backup().start().await?;
