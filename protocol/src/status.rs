@@ -42,6 +42,9 @@ pub struct Status {
     /// The id to quote for the last takeover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
+    /// What is wrong with the node's disk, for people; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
     /// The software's version.
     #[serde(default)]
     pub version: String,

@@ -147,6 +147,9 @@ fn troubles(seen: &[Seen]) -> Vec<String> {
                 if told.status.fenced {
                     troubles.push(format!("{name} does not act: its permit has run out"));
                 }
+                if let Some(disk) = &told.status.disk {
+                    troubles.push(format!("{name}: {disk}: see `tandem-node events --kind disk`"));
+                }
                 if told.project_state != "Good" {
                     let state = &told.project_state;
                     troubles.push(format!("{name}: its data is {state} ({})", told.advice()));
@@ -402,6 +405,9 @@ mod tests {
         let standby = |state| seen(Ok(told("Backup", "Cold", state)));
         let away = || seen(Err("connection refused".to_owned()));
         let independent = |level| seen(Ok(told("Independent", level, "Good")));
+        let mut full = told("Independent", "Active", "Good");
+        full.status.disk = Some("the disk is full".to_owned());
+        let full = seen(Ok(full));
         for (nodes, expected) in [
             (vec![active(), standby("Good")], ""),
             (vec![independent("Active")], ""),
@@ -411,6 +417,7 @@ mod tests {
             (vec![active(), seen(Ok(told("Backup", "Active", "Good")))], "both nodes are active"),
             (vec![standby("Good"), standby("Good")], "no node is active"),
             (vec![active()], "the other node has not been heard of"),
+            (vec![full], "a: the disk is full"),
         ] {
             let found = troubles(&nodes).join("; ");
             assert!(found.contains(expected), "{expected}: {found}");

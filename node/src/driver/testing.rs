@@ -86,6 +86,7 @@ pub(crate) fn status(level: Level) -> Status {
         contact: "Desk 7".to_owned(),
         reason: String::new(),
         incident: None,
+        disk: None,
         version: "0.1.0".to_owned(),
     }
 }

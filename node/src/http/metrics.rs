@@ -99,6 +99,9 @@ pub(super) fn text(state: &State) -> Reply {
     gauge("tandem_term", "Counter of the term in force.", "gauge", &[(String::new(), counter)]);
     let fenced = u64::from(stand.fenced);
     gauge("tandem_fenced", "1 while the permit has run out.", "gauge", &[(String::new(), fenced)]);
+    let disk = u64::from(state.rooms.driver.status().disk.is_some());
+    let help = "1 while the disk is full or has failed: nothing is stored.";
+    gauge("tandem_disk_fault", help, "gauge", &[(String::new(), disk)]);
     let uptime = state.rooms.driver.clock().now().since(state.started).as_secs();
     gauge("tandem_uptime_seconds", "Since the start.", "gauge", &[(String::new(), uptime)]);
 

@@ -86,6 +86,8 @@ struct Watcher {
     /// Alarms whose limit says something else than their state, without a permit to say so.
     due: BTreeSet<String>,
     asked: HashMap<String, bool>,
+    /// Whether somebody was told that alarms cannot be moved.
+    said_stuck: bool,
     answers: FuturesUnordered<BoxFuture<'static, Asked>>,
 }
 
@@ -109,6 +111,7 @@ impl Watcher {
             stage,
             due: BTreeSet::new(),
             asked: HashMap::new(),
+            said_stuck: false,
             answers: FuturesUnordered::new(),
         }
     }
@@ -224,6 +227,14 @@ impl Watcher {
     fn answered(&mut self, alarm: &str, answer: &Result<u8, Failure>) {
         let asked = self.asked.remove(alarm);
         tracing::debug!(alarm, ?asked, ?answer, "alarm moved");
+        match answer {
+            Ok(_) => self.said_stuck = false,
+            // Once, for all of them: each is asked again every second.
+            Err(Failure::NotStored) if !std::mem::replace(&mut self.said_stuck, true) => {
+                tracing::warn!(alarm, "an alarm cannot be stored: nobody is told of it");
+            }
+            Err(_) => {}
+        }
         // What was refused is asked again by the next value or the next look at all.
         if answer.is_ok()
             && let Some(path) = self.definitions.alarms.get(alarm).map(|a| a.tag.clone())

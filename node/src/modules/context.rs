@@ -135,7 +135,7 @@ impl Context {
     ///
     /// # Errors
     /// See [`Failure`]. Where it ran here and could not be recorded, the module's state is set
-    /// back to what is recorded.
+    /// back to what is recorded; a module without [`super::Module::snapshot`] keeps what ran.
     pub async fn execute(&self, operation: Vec<u8>) -> Result<u8, Failure> {
         let (answer, answered) = oneshot::channel();
         let wanted = Wanted { module: self.name, operation, answer };

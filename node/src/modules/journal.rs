@@ -65,6 +65,9 @@ pub(super) struct Journal {
     on_its_way: Vec<Told>,
     /// What this node has done differs from what is recorded.
     astray: bool,
+    /// While no snapshot is recorded: the module's state after the entry of this number, by which
+    /// it can be set back.
+    base: Option<(u64, Vec<u8>)>,
 }
 
 impl Journal {
@@ -77,6 +80,7 @@ impl Journal {
             waiting: Vec::new(),
             on_its_way: Vec::new(),
             astray: false,
+            base: None,
         }
     }
 
@@ -84,8 +88,9 @@ impl Journal {
         ItemKey::new(&self.provider, format!("{number:020}"))
     }
 
-    /// Brings the module to what the journal says: from its newest snapshot on, or, where there
-    /// is none, what was not done yet.
+    /// Brings the module to what the journal says: from its newest snapshot on; where none is
+    /// recorded, from the state in which it was brought the last time; a module without snapshots
+    /// does what was not done yet.
     pub(super) fn restore(
         &mut self,
         module: &mut dyn Module,
@@ -100,12 +105,25 @@ impl Journal {
             .collect();
         self.numbers = entries.iter().map(|(number, _)| *number).collect();
         let newest = entries.iter().rposition(|(_, e)| matches!(e, Entry::Snapshot(_)));
-        let done = if newest.is_some() { 0 } else { self.last };
+        let base = self.base.take().filter(|_| newest.is_none());
+        let done = match (newest, &base) {
+            (Some(_), _) => 0,
+            (None, Some((number, _))) => *number,
+            (None, None) => self.last,
+        };
         self.last = self.numbers.last().copied().unwrap_or(0);
+        if let Some((number, state)) = base
+            && !self.run(module, number, &Entry::Snapshot(state), driver)
+        {
+            return;
+        }
         for (number, entry) in entries.into_iter().skip(newest.unwrap_or(0)) {
             if number > done && !self.run(module, number, &entry, driver) {
                 return;
             }
+        }
+        if newest.is_none() {
+            self.base = module.snapshot().map(|state| (self.last, state));
         }
     }
 

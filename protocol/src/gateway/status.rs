@@ -17,6 +17,7 @@ pub(super) struct Digest {
     connected: bool,
     peer_level: Option<Level>,
     in_sync: bool,
+    disk: Option<&'static str>,
 }
 
 impl Gateway {
@@ -52,6 +53,7 @@ impl Gateway {
             contact: self.definitions.contact.clone(),
             reason: self.level_reason(),
             incident: last.map(incident),
+            disk: digest.disk.map(str::to_owned),
             version: self.options.software.clone(),
         }
     }
@@ -67,6 +69,7 @@ impl Gateway {
             connected: self.link.as_ref().is_some_and(super::link::Link::established),
             peer_level: self.peer.stand.as_ref().map(|s| s.level),
             in_sync: self.peer.standby_in_sync || self.peer.told_in_sync,
+            disk: self.disk.fault(),
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tandem_protocol::alarm::AlarmState;
 use tandem_protocol::node::Level;
 use tandem_protocol::session::{Operation, Outcome};
+use tandem_tests::harness::faults::Faults;
 use tandem_tests::harness::project::{ALARM, LEVEL};
 use tandem_tests::harness::wait::let_pass;
 use tandem_tests::harness::{Node, Operator, Pair, Project, Result, until, web};
@@ -228,4 +229,27 @@ async fn a_warm_standby_waits_without_effect() -> Result {
     let_pass(Duration::from_millis(500)).await;
     assert_eq!(desk.heard().len(), 1, "{:?}", desk.heard());
     pair.ends(&[]).await
+}
+
+/// A gateway's clock is set while somebody waits to be told: two days on, and an hour back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notification_over_a_clock_that_steps() -> Result {
+    for (step, seconds) in [("on", 2 * 86_400), ("back", -3_600)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let desk = Desk::open().await;
+        desk.answers();
+        let project = desk.project(folder.path(), 1_500)?;
+        let name = format!("a_notification_over_a_clock_that_steps_{step}");
+        let pair = Pair::named(&name).project(project).join_wait_ms(500).build()?;
+        let faults = Faults::under(pair.master())?;
+        pair.master().start().await?;
+        pair.master().becomes_active().await?;
+        let mut operator = Operator::at(pair.master().base()).await?;
+        assert_eq!(operator.writes(LEVEL, 95.0).await?.0, Outcome::Applied);
+        raised(pair.master(), "Told").await?;
+        faults.step_clock(seconds)?;
+        desk.hears(1).await?;
+        pair.ends(&[]).await?;
+    }
+    Ok(())
 }

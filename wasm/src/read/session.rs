@@ -113,6 +113,7 @@ fn status(mut f: Fields) -> Read<Status> {
         contact: f.text_or_empty("contact"),
         reason: f.text_or_empty("reason"),
         incident: f.maybe_text("incident"),
+        disk: f.maybe_text("disk"),
         version: f.text_or_empty("version"),
     };
     f.done(made)

@@ -48,6 +48,7 @@ fn status(level: Level, role: Role, sync: SyncState) -> Status {
         contact: "4711".to_owned(),
         reason: "silence".to_owned(),
         incident: Some("T7".to_owned()),
+        disk: Some("the disk is full".to_owned()),
         version: "0.1.0".to_owned(),
     }
 }
@@ -59,6 +60,7 @@ fn bare_status() -> Status {
         peer: None,
         addresses: Vec::new(),
         incident: None,
+        disk: None,
         ..status(Level::Undecided, Role::Independent, SyncState::Unknown)
     }
 }

@@ -56,6 +56,22 @@ struct Entry {
     repeat: bool,
     tries: u32,
     next: Instant,
+    /// Not told before. How long it waits is measured on this node's own clock: wall clocks step,
+    /// and the other node's may be another.
+    due_at: Instant,
+}
+
+impl Entry {
+    fn new(notice: Notice, step: Step, now: Instant, wall: UnixMs, delay: Duration) -> Entry {
+        let due_at = now + due_in(notice.due, wall, delay);
+        let repeat = step == Step::Intended;
+        Entry { notice, step, busy: false, repeat, tries: 0, next: now, due_at }
+    }
+}
+
+/// How long a notice still waits: what its record says, and never longer than its pipeline's delay.
+fn due_in(due: UnixMs, wall: UnixMs, delay: Duration) -> Duration {
+    Duration::from_millis(due.0.saturating_sub(wall.0)).min(delay)
 }
 
 enum Ended {
@@ -134,14 +150,16 @@ impl Queue {
 
     /// What the records say: whoever made these intents may have told them.
     fn load(&mut self) {
+        let (now, wall) = (self.context.now(), self.context.wall());
+        let definitions = Arc::clone(&self.definitions.borrow());
         for (key, notice) in self.records.list() {
             if notice.done {
                 let told = self.told.entry(notice.alarm).or_default();
                 *told = (*told).max(notice.raise);
             } else {
-                let next = self.context.now();
-                let step = Step::Intended;
-                let entry = Entry { notice, step, busy: false, repeat: true, tries: 0, next };
+                let delay = definitions.pipelines.get(&notice.pipeline).map_or(0, |p| p.delay_ms);
+                let delay = Duration::from_millis(delay);
+                let entry = Entry::new(notice, Step::Intended, now, wall, delay);
                 self.entries.insert(key, entry);
             }
         }
@@ -174,8 +192,8 @@ impl Queue {
         let delay = Duration::from_millis(pipeline.delay_ms);
         let to = (pipeline.name.as_str(), delay);
         let notice = Notice::of(state, self.activation, to, (&alarm.tag, value));
-        let (next, step) = (self.context.now(), Step::Fresh);
-        let entry = Entry { notice, step, busy: false, repeat: false, tries: 0, next };
+        let (now, wall) = (self.context.now(), self.context.wall());
+        let entry = Entry::new(notice, Step::Fresh, now, wall, delay);
         self.entries.insert(entry.notice.key(), entry);
     }
 
@@ -193,10 +211,10 @@ impl Queue {
         for key in idle {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             if entry.step == Step::Intended {
-                if wall < entry.notice.due {
+                if now < entry.due_at {
                     continue;
                 }
-                entry.step = verdict(entry, self.states.get(&entry.notice.alarm), wall);
+                entry.step = verdict(entry, self.states.get(&entry.notice.alarm), now, wall);
             }
             let work = match entry.step {
                 Step::Fresh => record(&self.records, &key, &entry.notice),
@@ -278,9 +296,8 @@ fn pause(tries: u32) -> Duration {
 }
 
 /// Whether an intent whose time has come is still to be told.
-fn verdict(entry: &Entry, state: Option<AlarmState>, wall: UnixMs) -> Step {
-    let old = u64::try_from(GIVE_UP_AFTER.as_millis()).unwrap_or(u64::MAX);
-    if wall.0.saturating_sub(entry.notice.due.0) > old {
+fn verdict(entry: &Entry, state: Option<AlarmState>, now: Instant, wall: UnixMs) -> Step {
+    if now.since(entry.due_at) > GIVE_UP_AFTER {
         tracing::warn!(id = entry.notice.id, "a notification could not be delivered for a day");
         return Step::Told;
     }
@@ -331,4 +348,26 @@ fn send(context: &Context, key: &str, webhook: &str, notice: &Notice, repeat: bo
         let sent = webhook::post(&context, &webhook, &notice.id, body).await;
         (key, Ended::Sent(sent))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_wall_clock_keeps_a_notice_from_being_told() {
+        let delay = Duration::from_secs(5);
+        let hour = 3_600_000;
+        for (due, wall, expected) in [
+            (10_000, 10_000, 0),
+            (15_000, 11_000, 4),
+            // Raised on a clock that was ahead.
+            (hour, 0, 5),
+            // Raised in 1970, before the clock was set.
+            (5_000, 1_700_000_000_000, 0),
+        ] {
+            let wait = due_in(UnixMs(due), UnixMs(wall), delay);
+            assert_eq!(wait, Duration::from_secs(expected), "due {due} at {wall}");
+        }
+    }
 }

@@ -178,18 +178,23 @@ async fn what_fails_there_is_reported_and_comes_back_with_the_transfer() {
 
 #[tokio::test]
 async fn what_is_not_recorded_is_set_back() {
-    let (a, _b) = Side::two().await;
-    // Enough for a snapshot: without one nothing can be set back.
-    for n in 0..257 {
-        assert_eq!(a.says(&format!("w{n}")).await, Ok(2));
+    // Without a snapshot in the journal, and with one.
+    for count in [0, 3, 257] {
+        let (a, b) = Side::two().await;
+        for n in 0..count {
+            assert_eq!(a.says(&format!("w{n}")).await, Ok(2));
+        }
+        a.hears("own");
+        b.bench.until("b has it", |_| b.words().ends_with("own")).await;
+        let before = a.words();
+        a.bench.refuses(Some(Answer::NotStored));
+        assert_eq!(a.says("lost").await, Err(Failure::NotStored));
+        a.knows(&before).await;
+        a.bench.refuses(None);
+        assert_eq!(a.says("kept").await, Ok(2));
+        assert_eq!(a.words(), format!("{before} kept").trim());
+        b.knows(&a.words()).await;
     }
-    let before = a.words();
-    a.bench.refuses(Some(Answer::NotStored));
-    assert_eq!(a.says("lost").await, Err(Failure::NotStored));
-    a.knows(&before).await;
-    a.bench.refuses(None);
-    assert_eq!(a.says("kept").await, Ok(2));
-    assert_eq!(a.words(), format!("{before} kept"));
 }
 
 #[tokio::test]

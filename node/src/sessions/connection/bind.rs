@@ -158,15 +158,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 self.retry_at = Some(Instant::now() + RETRY);
                 Ok(())
             }
+            Answer::DiskFull => {
+                let detail = "the disk is full: no new session can be kept".to_owned();
+                Err(End::Close(CloseReason::Limit, detail))
+            }
+            Answer::NotStored => {
+                let detail = "the disk failed: no new session can be kept".to_owned();
+                Err(End::Close(CloseReason::Limit, detail))
+            }
             Answer::Done { .. }
             | Answer::NoSession
             | Answer::NotMaster
             | Answer::Accepted
             | Answer::OtherTerm { .. }
             | Answer::Changed { .. }
-            | Answer::Refused { .. }
-            | Answer::NotStored
-            | Answer::DiskFull => {
+            | Answer::Refused { .. } => {
                 let detail = "this node cannot store a session".to_owned();
                 Err(End::Close(CloseReason::Limit, detail))
             }

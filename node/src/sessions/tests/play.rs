@@ -87,6 +87,7 @@ pub(super) fn status(level: Level, fenced: bool) -> Status {
         contact: String::new(),
         reason: String::new(),
         incident: None,
+        disk: None,
         version: String::new(),
     }
 }

@@ -85,6 +85,7 @@ impl Node {
             contact: "shift lead".to_owned(),
             reason: "process gone".to_owned(),
             incident: Some(format!("i{}", self.counter)),
+            disk: None,
             version: String::new(),
         })
     }
