@@ -43,9 +43,6 @@ use socket::{Heard, Socket};
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages with values are at least this far apart; after a pause the next goes at once.
 const VALUES_GAP: Duration = Duration::from_millis(4);
-/// A client hears at once that the level or the term moved; what else changes in a status rests so
-/// long after the last one, for in a switch thousands of clients have better to do.
-pub(super) const DETAILS_GAP: Duration = Duration::from_millis(250);
 /// A request that the driver did not take is handed in again after this time.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -59,20 +56,10 @@ enum Mode {
     Bound(Box<Session>),
 }
 
-/// The status that a client heard last, whether it heard it as `active`, and when.
+/// The status that a client heard last, and whether it heard it as `active`.
 struct Told {
     active: bool,
     status: Arc<Status>,
-    at: Instant,
-}
-
-impl Told {
-    /// Whether the client must hear at once that this is so no more.
-    fn is_overtaken(&self, active: bool, status: &Status) -> bool {
-        self.active != active
-            || self.status.level != status.level
-            || self.status.term != status.term
-    }
 }
 
 /// Why a connection ends.
@@ -115,8 +102,6 @@ pub(super) struct Connection<S> {
     /// Nothing is handed to the driver before this time.
     retry_at: Option<Instant>,
     values_at: Option<Instant>,
-    /// Then details of the status are told that changed.
-    details_at: Option<Instant>,
 }
 
 impl<S> Connection<S> {
@@ -144,7 +129,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             unread: None,
             retry_at: None,
             values_at: None,
-            details_at: None,
             hub,
         }
     }
@@ -255,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Some(at) if self.mailbox.has_values() => Some(at + VALUES_GAP),
             Some(_) | None => None,
         };
-        [values, self.retry_at, self.details_at].into_iter().flatten().min()
+        [values, self.retry_at].into_iter().flatten().min()
     }
 
     async fn hear(&mut self, heard: Heard) -> Flow {
@@ -344,20 +328,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Mode::Fresh => return None,
             Mode::Bound(session) => &mut session.heard,
         };
-        self.details_at = None;
-        let (standing, at) = (self.standing.borrow(), Instant::now());
+        let standing = self.standing.borrow();
         let status = &standing.status;
         // The same status may have been told with the other word, a moment before the permit.
-        if let Some(told) = heard.as_ref().filter(|told| !told.is_overtaken(active, status)) {
-            if Arc::ptr_eq(&told.status, status) || told.status == *status {
-                return None;
-            }
-            if at < told.at + DETAILS_GAP {
-                self.details_at = Some(told.at + DETAILS_GAP);
-                return None;
-            }
+        let same = |told: &Told| {
+            told.active == active && (Arc::ptr_eq(&told.status, status) || told.status == *status)
+        };
+        if heard.as_ref().is_some_and(same) {
+            return None;
         }
-        *heard = Some(Told { active, status: Arc::clone(status), at });
+        *heard = Some(Told { active, status: Arc::clone(status) });
         Some(standing.words(active, self.via_proxy))
     }
 

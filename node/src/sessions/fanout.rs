@@ -109,8 +109,9 @@ impl Fanout {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Follows these tags instead of those before; all of them are marked. `current` gives a
-    /// tag's value, or `None` for what is not a tag.
+    /// Follows these tags instead of those before; all of them are marked, and their connection,
+    /// which asks, looks at them next. `current` gives a tag's value, or `None` for what is not a
+    /// tag.
     pub(super) fn subscribe(
         &self,
         connection: u64,
@@ -142,8 +143,6 @@ impl Fanout {
         let mut pending = mailbox.lock();
         pending.order = (0u16..).zip(names).map(|(place, _)| place).collect();
         pending.marked = vec![true; names.len()];
-        drop(pending);
-        mailbox.wake.notify_one();
     }
 
     /// Follows nothing any more.

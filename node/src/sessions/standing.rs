@@ -7,7 +7,7 @@ use std::time::Duration;
 use tandem_protocol::node::Level;
 use tandem_protocol::status::Status;
 use tandem_protocol::wire::session::ServerMessage;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::hub::Hub;
@@ -15,6 +15,9 @@ use super::hub::Hub;
 /// How late a permit that ran out, or came back without a word, is noticed by those who wait.
 /// Effects do not depend on it: each looks at the gate itself.
 const LOOK: Duration = Duration::from_millis(10);
+/// Clients hear at once that the level or the term moved. What else changes in a status rests for
+/// so long after the last one: in a switch thousands of clients have better to do.
+pub(super) const DETAILS_GAP: Duration = Duration::from_millis(250);
 
 /// What may be said to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,15 +79,18 @@ impl Standing {
         (stance, status)
     }
 
-    /// Takes what is read now; whether that differs.
-    fn take(&mut self, stance: Stance, status: Arc<Status>) -> bool {
+    /// Takes what is read now, details only if they may be told; whether anything differs.
+    fn take(&mut self, stance: Stance, status: Arc<Status>, details: bool) -> bool {
         let moved = std::mem::replace(&mut self.stance, stance) != stance;
         if Arc::ptr_eq(&self.status, &status) || self.status == status {
             return moved;
         }
-        self.words = Arc::new(Words::of(&status));
-        self.status = status;
-        true
+        let urgent = moved || self.status.level != status.level || self.status.term != status.term;
+        if urgent || details {
+            self.words = Arc::new(Words::of(&status));
+            self.status = status;
+        }
+        urgent || details
     }
 
     /// What a client hears of the status.
@@ -104,9 +110,13 @@ pub(super) async fn follow(hub: Arc<Hub>) {
     let mut levels = hub.driver.levels();
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = Instant::now();
     loop {
         let (stance, status) = Standing::read(&hub.driver);
-        hub.standing.send_if_modified(|standing| standing.take(stance, status));
+        let details = told.elapsed() >= DETAILS_GAP;
+        if hub.standing.send_if_modified(|standing| standing.take(stance, status, details)) {
+            told = Instant::now();
+        }
         if hub.driver.gate().is_open() && hub.held.swap(false, Ordering::AcqRel) {
             hub.reopened.notify_waiters();
         }

@@ -225,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         };
         self.unbind(Mode::Fresh, false);
         let known = last_event.unwrap_or_default();
-        let complete = self.standing.borrow().status.sync != SyncState::OutOfDate;
+        let complete = self.hub.driver.status().sync != SyncState::OutOfDate;
         let recovered = complete && events::reaches(&kept, known);
         let cursor = if recovered { known } else { events::last(&kept) };
         let (floor, highest) = (record.floor, record.highest);
@@ -253,7 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     ) -> Flow {
         let most = u64::try_from(OUTCOMES_MAX).unwrap_or(u64::MAX);
         let first = floor.0.max(highest.0.saturating_sub(most)) + 1;
-        let in_sync = self.standing.borrow().status.peer.as_ref().is_some_and(|p| p.in_sync);
+        let in_sync = self.hub.driver.status().peer.as_ref().is_some_and(|p| p.in_sync);
         let copies = if in_sync { 2 } else { 1 };
         for id in (first..=highest.0).map(WriteId) {
             if let Some(outcome) = records::outcome(kept, session, id) {
@@ -272,8 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.hub.attach(&session, self.id, &self.mailbox);
         tracing::debug!(connection = self.id, %session, page = bound.page, "session bound");
         let mut session = Session::new(session, cursor);
-        let status = Arc::new((*bound.status).clone());
-        session.heard = Some(Told { active: true, status, at: Instant::now() });
+        session.heard = Some(Told { active: true, status: Arc::new((*bound.status).clone()) });
         self.mode = Mode::Bound(Box::new(session));
         self.retry_at = None;
     }
