@@ -35,4 +35,4 @@ pub use tandem_protocol::tag::TagValue;
 pub use tandem_protocol::wire::session::Object;
 
 #[cfg(feature = "native")]
-pub use crate::native::{Error, Events, Pending, Session, Told};
+pub use crate::native::{Error, ErrorKind, Events, Pending, Session, Told};

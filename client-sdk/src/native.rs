@@ -34,7 +34,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::native::address::session_url;
 use crate::native::driver::{Driver, Order};
-pub use crate::native::error::Error;
+pub use crate::native::error::{Error, ErrorKind};
 use crate::native::queue::Queue;
 
 /// Commands on their way to the driver: as many as operations may be outstanding.
@@ -77,6 +77,14 @@ impl Session {
 
     /// Does something; it must be applied within `deadline`, or it expires. Returns when the
     /// session has taken it up; the [`Pending`] waits for its outcome.
+    ///
+    /// At most [`OUTSTANDING_WRITES_MAX`] (64) operations wait for an outcome: one more has the
+    /// outcome `Rejected` at once, as has one above 255 KiB. `deadline` counts from this call;
+    /// properties and pages are kept for at least ten minutes ([`SESSION_LINGER`]), because they
+    /// are state and no commands.
+    ///
+    /// [`OUTSTANDING_WRITES_MAX`]: tandem_protocol::limits::OUTSTANDING_WRITES_MAX
+    /// [`SESSION_LINGER`]: tandem_protocol::limits::SESSION_LINGER
     ///
     /// # Errors
     ///
@@ -146,7 +154,10 @@ impl Session {
         self.operate(operation, WRITE_DEADLINE).await
     }
 
-    /// Sets properties of the session; a null deletes one. They are kept while disconnected.
+    /// Sets properties of the session; a null deletes one. They are kept while disconnected. All
+    /// properties together have at most [`PROPS_MAX_BYTES`] (32 KiB) as JSON.
+    ///
+    /// [`PROPS_MAX_BYTES`]: tandem_protocol::limits::PROPS_MAX_BYTES
     ///
     /// # Errors
     ///
@@ -165,7 +176,10 @@ impl Session {
         self.operate(operation, WRITE_DEADLINE).await
     }
 
-    /// Sets the tags whose values are sent, all of them each time.
+    /// Sets the tags whose values are sent, all of them each time: at most [`SUBSCRIPTIONS_MAX`]
+    /// (2,000). More are left out, and a notice among the events says so.
+    ///
+    /// [`SUBSCRIPTIONS_MAX`]: tandem_protocol::limits::SUBSCRIPTIONS_MAX
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@
 //! | code | means |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | the node refused, or something is not well |
+//! | 1 | the node refused, it did not happen, or something is not well |
 //! | 2 | `status` only: no node can be reached |
 //! | 64 | wrong arguments or options |
 //! | 65 | what was given has a mistake (a folder, a file) |
@@ -89,9 +89,12 @@ pub enum Error {
         /// The whole answer, an empty object where it was no JSON.
         body: serde_json::Value,
     },
-    /// Somebody else changed it meanwhile.
+    /// Somebody else was faster.
     #[error("{0}")]
     Changed(String),
+    /// It was asked for and did not happen; the text says what to look at.
+    #[error("{0}")]
+    Failed(String),
     /// This machine refused something: a file, the terminal.
     #[error("{what}: {reason}")]
     Local {
@@ -102,16 +105,48 @@ pub enum Error {
     },
 }
 
+/// Which kind of error it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The arguments or the options must be others.
+    Usage,
+    /// What was given must be corrected.
+    Data,
+    /// The node cannot be reached.
+    Unreachable,
+    /// The admin token is missing or wrong.
+    Denied,
+    /// Somebody was faster: look, then try again.
+    Changed,
+    /// The node, or the pair, did not do it.
+    Refused,
+    /// This machine refused something.
+    Local,
+}
+
 impl Error {
+    /// Which kind it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Usage(_) => Kind::Usage,
+            Error::Data(_) => Kind::Data,
+            Error::Unreachable { .. } => Kind::Unreachable,
+            Error::Denied { .. } => Kind::Denied,
+            Error::Changed(_) => Kind::Changed,
+            Error::Refused { .. } | Error::Failed(_) => Kind::Refused,
+            Error::Local { .. } => Kind::Local,
+        }
+    }
+
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
-        match self {
-            Error::Usage(_) => EXIT_USAGE,
-            Error::Data(_) => EXIT_DATA,
-            Error::Unreachable { .. } => EXIT_UNREACHABLE,
-            Error::Denied { .. } => EXIT_DENIED,
-            Error::Changed(_) => EXIT_CHANGED,
-            Error::Refused { .. } | Error::Local { .. } => EXIT_FAILURE,
+        match self.kind() {
+            Kind::Usage => EXIT_USAGE,
+            Kind::Data => EXIT_DATA,
+            Kind::Unreachable => EXIT_UNREACHABLE,
+            Kind::Denied => EXIT_DENIED,
+            Kind::Changed => EXIT_CHANGED,
+            Kind::Refused | Kind::Local => EXIT_FAILURE,
         }
     }
 

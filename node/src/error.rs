@@ -70,18 +70,35 @@ pub enum Error {
     },
 }
 
+/// Which kind of error it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The one who starts the node must change something.
+    Usage,
+    /// The machine refuses: a port, a file, a thread.
+    System,
+    /// The store, or the disk below it.
+    Store,
+    /// The rules of the pair.
+    Pair,
+}
+
 impl Error {
+    /// Which kind it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Options(_) => Kind::Usage,
+            Error::Bind { .. } | Error::File { .. } | Error::Setup { .. } => Kind::System,
+            Error::Folder { .. } | Error::Store { .. } | Error::Full => Kind::Store,
+            Error::Refused(_) => Kind::Pair,
+        }
+    }
+
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
-        match self {
-            Error::Options(_) => EXIT_USAGE,
-            Error::Bind { .. }
-            | Error::File { .. }
-            | Error::Folder { .. }
-            | Error::Store { .. }
-            | Error::Full
-            | Error::Refused(_)
-            | Error::Setup { .. } => EXIT_FAILURE,
+        match self.kind() {
+            Kind::Usage => EXIT_USAGE,
+            Kind::System | Kind::Store | Kind::Pair => EXIT_FAILURE,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The node's own event log: what happened to its link and its level.
 //!
+//! Each has a number that only grows, over restarts too: wall clocks step, so a time is no position.
 //! The newest are held in memory and in one file, so that a restart does not hide why the last
 //! run ended. A line that is lost with the machine is no loss: this log decides nothing, so it is
 //! not synced to the disk.
@@ -10,6 +11,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use serde::{Deserialize, Serialize};
 use tandem_protocol::event::NodeEvent;
 use tokio::sync::{broadcast, mpsc};
 
@@ -20,17 +22,28 @@ pub const NODE_EVENTS_MAX: usize = 10_000;
 /// Events on their way to the file.
 const QUEUE: usize = 1024;
 
+/// An event and its place in the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// One more than that of the event before it.
+    #[serde(default)]
+    pub number: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: NodeEvent,
+}
+
 /// How rooms record and read events.
 #[derive(Debug, Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
-    lines: Option<mpsc::Sender<NodeEvent>>,
+    lines: Option<mpsc::Sender<Recorded>>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    recent: RwLock<VecDeque<NodeEvent>>,
-    fresh: broadcast::Sender<NodeEvent>,
+    recent: RwLock<VecDeque<Recorded>>,
+    fresh: broadcast::Sender<Recorded>,
 }
 
 impl Handle {
@@ -74,13 +87,10 @@ impl Handle {
 
     /// Records an event. Never waits: past the queue's bound it stays in memory only.
     pub fn record(&self, event: NodeEvent) {
-        {
-            let mut recent = self.shared.recent.write().unwrap_or_else(PoisonError::into_inner);
-            if recent.len() >= NODE_EVENTS_MAX {
-                recent.pop_front();
-            }
-            recent.push_back(event.clone());
-        }
+        let mut recent = self.shared.recent.write().unwrap_or_else(PoisonError::into_inner);
+        let event = Recorded { number: last(&recent) + 1, event };
+        push(&mut recent, event.clone());
+        // In the order of their numbers, for whoever reads the file or listens; neither waits.
         if let Some(lines) = &self.lines {
             let _ = lines.try_send(event.clone());
         }
@@ -91,23 +101,43 @@ impl Handle {
     /// The newest events, oldest first.
     pub fn recent(&self) -> Vec<NodeEvent> {
         let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
-        recent.iter().cloned().collect()
+        recent.iter().map(|recorded| recorded.event.clone()).collect()
     }
 
-    /// The newest events that are wanted, newest first, at most so many.
-    pub fn newest(&self, most: usize, wanted: impl Fn(&NodeEvent) -> bool) -> Vec<NodeEvent> {
+    /// The newest events after that number that are wanted, newest first, at most so many. A
+    /// number that this log has not reached is one of another log: all of this one are after it.
+    pub fn newest(
+        &self,
+        most: usize,
+        after: Option<u64>,
+        wanted: impl Fn(&NodeEvent) -> bool,
+    ) -> Vec<Recorded> {
         let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
-        recent.iter().rev().filter(|event| wanted(event)).take(most).cloned().collect()
+        let after = after.filter(|number| *number <= last(&recent)).unwrap_or(0);
+        let all = recent.iter().rev().take_while(|recorded| recorded.number > after);
+        all.filter(|recorded| wanted(&recorded.event)).take(most).cloned().collect()
     }
 
     /// The events from now on. A receiver that lags reads [`Handle::recent`] anew.
-    pub fn subscribe(&self) -> broadcast::Receiver<NodeEvent> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Recorded> {
         self.shared.fresh.subscribe()
     }
 }
 
+/// The number of the newest event; 0: there is none.
+fn last(recent: &VecDeque<Recorded>) -> u64 {
+    recent.back().map_or(0, |recorded| recorded.number)
+}
+
+fn push(recent: &mut VecDeque<Recorded>, event: Recorded) {
+    if recent.len() >= NODE_EVENTS_MAX {
+        recent.pop_front();
+    }
+    recent.push_back(event);
+}
+
 /// What a file holds; lines that are no event (the last one of a killed run) are left out.
-fn read(path: &Path) -> Result<VecDeque<NodeEvent>> {
+fn read(path: &Path) -> Result<VecDeque<Recorded>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(VecDeque::new()),
@@ -115,11 +145,10 @@ fn read(path: &Path) -> Result<VecDeque<NodeEvent>> {
     };
     let mut recent = VecDeque::new();
     for line in BufReader::new(file).lines().map_while(std::io::Result::ok) {
-        if let Ok(event) = serde_json::from_str(&line) {
-            if recent.len() >= NODE_EVENTS_MAX {
-                recent.pop_front();
-            }
-            recent.push_back(event);
+        if let Ok(event) = serde_json::from_str::<Recorded>(&line) {
+            // Whatever the file says, numbers grow.
+            let number = event.number.max(last(&recent) + 1);
+            push(&mut recent, Recorded { number, ..event });
         }
     }
     Ok(recent)
@@ -133,7 +162,7 @@ struct Lines {
 
 impl Lines {
     /// Writes the file anew: a crash leaves the old one or the new one.
-    fn rewrite(path: &Path, events: &VecDeque<NodeEvent>) -> Result<Lines> {
+    fn rewrite(path: &Path, events: &VecDeque<Recorded>) -> Result<Lines> {
         let wrong = |source| Error::File { what: "write", path: path.to_owned(), source };
         let partial = path.with_extension("jsonl.partial");
         let mut text = Vec::new();
@@ -148,8 +177,8 @@ impl Lines {
 
     fn append(
         &mut self,
-        event: &NodeEvent,
-        recent: impl Fn() -> Option<VecDeque<NodeEvent>>,
+        event: &Recorded,
+        recent: impl Fn() -> Option<VecDeque<Recorded>>,
     ) -> Result<()> {
         if self.count >= 2 * NODE_EVENTS_MAX
             && let Some(recent) = recent()
@@ -169,7 +198,7 @@ impl Lines {
     }
 }
 
-fn push_line(into: &mut Vec<u8>, event: &NodeEvent) {
+fn push_line(into: &mut Vec<u8>, event: &Recorded) {
     if let Ok(line) = serde_json::to_vec(event) {
         into.extend_from_slice(&line);
         into.push(b'\n');
@@ -181,7 +210,7 @@ mod tests {
     use tandem_protocol::event::{NodeEvent, Severity};
     use tandem_protocol::time::UnixMs;
 
-    use super::{Handle, Lines, NODE_EVENTS_MAX, read};
+    use super::{Handle, Lines, NODE_EVENTS_MAX, Recorded, read};
 
     fn event(n: u64) -> NodeEvent {
         NodeEvent {
@@ -208,13 +237,35 @@ mod tests {
     fn a_restart_reads_what_was_written_and_leaves_out_half_a_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("events.jsonl");
-        let mut lines = Lines::rewrite(&path, &[event(1)].into()).expect("written");
-        lines.append(&event(2), || None).expect("appended");
+        let line = |number| Recorded { number, event: event(number) };
+        let mut lines = Lines::rewrite(&path, &[line(1)].into()).expect("written");
+        lines.append(&line(2), || None).expect("appended");
         let mut text = std::fs::read(&path).expect("read");
         text.extend_from_slice(b"{\"time\":3,");
         std::fs::write(&path, text).expect("written");
-        let times: Vec<u64> = read(&path).expect("read").iter().map(|e| e.time.0).collect();
+        let times: Vec<u64> = read(&path).expect("read").iter().map(|e| e.event.time.0).collect();
         assert_eq!(times, [1, 2]);
-        assert_eq!(Handle::open(folder.path()).expect("open").recent().len(), 2);
+        // The next run's numbers go on.
+        let handle = Handle::open(folder.path()).expect("open");
+        handle.record(event(9));
+        let numbers = |handle: &Handle, after| -> Vec<u64> {
+            handle.newest(9, after, |_| true).iter().map(|e| e.number).collect()
+        };
+        assert_eq!(numbers(&handle, None), [3, 2, 1]);
+        assert_eq!(numbers(&handle, Some(2)), [3]);
+        assert_eq!(numbers(&handle, Some(3)), Vec::<u64>::new());
+        assert_eq!(numbers(&handle, Some(4)), [3, 2, 1], "a number of another log");
+    }
+
+    #[test]
+    fn a_clock_that_steps_hides_nothing() {
+        let handle = Handle::in_memory();
+        // Twice in one millisecond, then an hour back.
+        for at in [7_200_000, 7_200_000, 3_600_000] {
+            handle.record(event(at));
+        }
+        let times: Vec<u64> =
+            handle.newest(9, Some(1), |_| true).iter().map(|e| e.event.time.0).collect();
+        assert_eq!(times, [3_600_000, 7_200_000]);
     }
 }

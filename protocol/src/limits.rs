@@ -168,3 +168,7 @@ pub const CLIENT_LOWER_TERM_AFTER: Duration = Duration::from_secs(2);
 pub const CLIENT_FRESH: Duration = Duration::from_secs(1);
 /// Behind a proxy a client waits this long for `moved` before it redials.
 pub const CLIENT_MOVED_WAIT: Duration = Duration::from_millis(2_500);
+
+/// A switch that a person asked for and that has not shown by then has been given up: the standby
+/// is waited for (2 s), writes are frozen (0.5 s), and the other node stores its term.
+pub const FAILOVER_SHOWS: Duration = Duration::from_secs(5);

@@ -25,3 +25,26 @@ pub enum Error {
     #[error("the session is over")]
     Closed,
 }
+
+/// Which kind of error it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller must change what it gives, or where it calls.
+    Usage,
+    /// The machine refuses.
+    System,
+    /// The session is over: nothing can be done with it any more.
+    Closed,
+}
+
+impl Error {
+    /// Which kind it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::NoAddress | Error::Address { .. } | Error::NoRuntime => ErrorKind::Usage,
+            Error::Random(_) => ErrorKind::System,
+            Error::Closed => ErrorKind::Closed,
+        }
+    }
+}

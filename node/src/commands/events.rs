@@ -8,6 +8,7 @@ use tandem_protocol::event::{NodeEvent, Severity};
 
 use super::table::{self, Tone};
 use super::{Client, Error, Result, Target};
+use crate::events::{NODE_EVENTS_MAX, Recorded};
 
 /// With `--follow`, how often the node is asked.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
@@ -26,14 +27,14 @@ pub struct Args {
     /// Only those of a kind, such as level, link, evidence, sync, fullsync.
     #[arg(long)]
     kind: Option<String>,
-    /// No more than so many, the newest.
+    /// Of what has happened no more than so many, the newest.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u64,
 }
 
 #[derive(Debug, Deserialize)]
 struct Listing {
-    items: Vec<NodeEvent>,
+    items: Vec<Recorded>,
 }
 
 /// Runs the command.
@@ -42,18 +43,15 @@ struct Listing {
 /// The node cannot be reached (without `--follow`), or the target is wrong.
 pub async fn run(args: Args) -> Result<u8> {
     let mut client = args.target.client()?;
-    let mut shown: Vec<NodeEvent> = Vec::new();
+    let mut shown = None;
     let mut away = false;
     loop {
-        let from = shown.last().map(|event| event.time.0.saturating_sub(1));
-        match ask(&mut client, &args, from).await {
+        match ask(&mut client, &args, shown).await {
             Ok(events) => {
                 away = false;
-                for event in fresh(&shown, events) {
+                for Recorded { number, event } in events {
                     say(&event, args.json);
-                    // Only the newest time's are needed to know what is new.
-                    shown.retain(|old| old.time == event.time);
-                    shown.push(event);
+                    shown = Some(number);
                 }
             }
             Err(Error::Unreachable { url, reason }) if args.follow => {
@@ -74,12 +72,15 @@ pub async fn run(args: Args) -> Result<u8> {
     }
 }
 
-/// Events later than a time, oldest first.
-async fn ask(client: &mut Client, args: &Args, from: Option<u64>) -> Result<Vec<NodeEvent>> {
-    let mut path = format!("/data/api/v1/redundancy/events?limit={}", args.limit);
-    if let Some(from) = from {
-        path += &format!("&after={from}");
-    }
+/// Events later than that of a number, oldest first.
+async fn ask(client: &mut Client, args: &Args, after: Option<u64>) -> Result<Vec<Recorded>> {
+    let mut path = match after {
+        None => format!("/data/api/v1/redundancy/events?limit={}", args.limit),
+        // Whatever was asked for at first: of what happens since none is left out.
+        Some(after) => {
+            format!("/data/api/v1/redundancy/events?limit={NODE_EVENTS_MAX}&after={after}")
+        }
+    };
     if let Some(kind) = &args.kind {
         let plain = kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !plain {
@@ -90,11 +91,6 @@ async fn ask(client: &mut Client, args: &Args, from: Option<u64>) -> Result<Vec<
     let Listing { mut items } = client.get(&path).await?.ok()?.json()?;
     items.reverse();
     Ok(items)
-}
-
-/// Those that were not shown.
-fn fresh(shown: &[NodeEvent], events: Vec<NodeEvent>) -> Vec<NodeEvent> {
-    events.into_iter().filter(|event| !shown.contains(event)).collect()
 }
 
 fn say(event: &NodeEvent, json: bool) {
@@ -125,30 +121,4 @@ fn say(event: &NodeEvent, json: bool) {
         event.text,
         table::tinted(&facts, Tone::Dim),
     ));
-}
-
-#[cfg(test)]
-mod tests {
-    use tandem_protocol::event::{NodeEvent, Severity};
-    use tandem_protocol::time::UnixMs;
-
-    use super::fresh;
-
-    fn event(at: u64, text: &str) -> NodeEvent {
-        NodeEvent {
-            time: UnixMs(at),
-            severity: Severity::Info,
-            kind: "link".to_owned(),
-            text: text.to_owned(),
-            detail: serde_json::Map::new(),
-        }
-    }
-
-    #[test]
-    fn what_happened_at_the_same_time_is_shown_once() {
-        let shown = [event(5, "a")];
-        let next = fresh(&shown, vec![event(5, "a"), event(5, "b"), event(6, "c")]);
-        let texts: Vec<&str> = next.iter().map(|event| event.text.as_str()).collect();
-        assert_eq!(texts, ["b", "c"]);
-    }
 }

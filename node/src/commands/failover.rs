@@ -4,14 +4,13 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::json;
+use tandem_protocol::limits::FAILOVER_SHOWS;
 use tandem_protocol::node::{Level, NodeId};
 
 use super::client::Ask;
 use super::status::{self, Told};
 use super::{Client, Error, Result, Target, table};
 
-/// A failover that has not shown by then was given up.
-const SHOWS_WAIT: Duration = Duration::from_secs(5);
 /// How often the nodes are asked meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const ACTIONS: &str = "/data/api/v1/redundancy/gwaction";
@@ -53,6 +52,8 @@ pub async fn run(args: Failover) -> Result<u8> {
     let begun = Instant::now();
     let ask = Ask::new(Method::POST, format!("{ACTIONS}/failover")).json(&json!({ "term": term }));
     client.send(ask).await?.ok().map_err(|error| advised(error, was.as_ref()))?;
+    // The node answers once the standby is waited for no more.
+    let accepted = Instant::now();
     loop {
         for node in std::iter::once(&mut client).chain(&mut others) {
             let Ok(now) = status::ask(node).await else { continue };
@@ -61,12 +62,12 @@ pub async fn run(args: Failover) -> Result<u8> {
                 return Ok(0);
             }
         }
-        if begun.elapsed() >= SHOWS_WAIT {
+        if accepted.elapsed() >= FAILOVER_SHOWS {
             let reason = format!(
-                "no other node is active after {SHOWS_WAIT:?}: `tandem-node events` tells why, \
+                "no other node is active after {FAILOVER_SHOWS:?}: `tandem-node events` tells why, \
                  `tandem-node status` where the pair stands"
             );
-            return Err(Error::Changed(reason));
+            return Err(Error::Failed(reason));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -105,10 +106,9 @@ fn advised(error: Error, was: Option<&NodeId>) -> Error {
             "{reason}\n{stays}; look with `tandem-node status`, then say which term you mean with \
              --term"
         )),
-        "refused" => Error::Local {
-            what: reason.clone(),
-            reason: format!("{stays}; `tandem-node status` tells what the standby lacks"),
-        },
+        "refused" => Error::Failed(format!(
+            "{reason}: {stays}; `tandem-node status` tells what the standby lacks"
+        )),
         _ => error,
     }
 }
@@ -130,4 +130,31 @@ pub async fn resync(args: Resync) -> Result<u8> {
           is Good again, `tandem-node events --kind fullsync` why and how",
     );
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use serde_json::json;
+
+    use super::advised;
+    use crate::commands::{Error, Kind};
+
+    #[test]
+    fn only_who_was_overtaken_may_try_again_at_once() {
+        let refused = |word: &str| Error::Refused {
+            status: StatusCode::CONFLICT,
+            word: word.to_owned(),
+            reason: "because".to_owned(),
+            body: json!({}),
+        };
+        let was = "a".parse().unwrap();
+        for (word, kind, code) in [("other_term", Kind::Changed, 75), ("refused", Kind::Refused, 1)]
+        {
+            let error = advised(refused(word), Some(&was));
+            assert_eq!((error.kind(), error.exit_code()), (kind, code), "{word}");
+            let said = error.to_string();
+            assert!(said.contains("because") && said.contains("a stays active"), "{said}");
+        }
+    }
 }

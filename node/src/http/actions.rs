@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use tandem_protocol::gateway::input::Request as Ask;
 use tandem_protocol::gateway::output::Answer;
+use tandem_protocol::limits::FAILOVER_SHOWS;
 use tandem_protocol::node::SyncState;
 use tandem_protocol::time::Instant;
 
@@ -22,9 +23,6 @@ use super::stand::{Stand, standby};
 
 /// `HEADER_TERM`, as the names of headers are written here.
 const TERM: &str = "tandem-term";
-/// A switch that has not shown by then has been given up: the standby is waited for (2 s), writes
-/// are frozen (0.5 s), and the other node stores its term.
-const FAILOVER_SHOWS: Duration = Duration::from_secs(5);
 /// A full transfer that was asked for has begun by then.
 const RESYNC_SHOWS: Duration = Duration::from_secs(5);
 

@@ -26,16 +26,14 @@ const EVENTS_SHOWN: usize = 1_000;
 /// Log lines that are told to who names no number.
 const LINES_SHOWN: usize = 500;
 
-/// This node's own log, newest first: `?kind=` of one kind, `?after=` later than a wall time,
-/// `?limit=` no more than so many (1,000).
+/// This node's own log, newest first: `?kind=` of one kind, `?after=` later than the one
+/// of that number, `?limit=` no more than so many (1,000).
 pub(super) fn events(state: &State, query: Option<&str>) -> Result<Reply, Failure> {
     let after = number(query, "after")?;
     let most = number(query, "limit")?.map_or(EVENTS_SHOWN, |n| usize::try_from(n).unwrap_or(0));
     let kind = router::query(query, "kind");
-    let wanted = |event: &NodeEvent| {
-        kind.is_none_or(|kind| event.kind == kind) && after.is_none_or(|at| event.time.0 > at)
-    };
-    Ok(listing(&state.rooms.events.newest(most, wanted)))
+    let wanted = |event: &NodeEvent| kind.is_none_or(|kind| event.kind == kind);
+    Ok(listing(&state.rooms.events.newest(most, after, wanted)))
 }
 
 #[derive(Debug, Serialize)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! event: status     the node's status: at once, and at each change
-//! event: event      a line of the node's own log; its id is its time
+//! event: event      a line of the node's own log; its id is its number
 //! event: counters   providers and disk cache, each two seconds, when they have changed
 //! : comment         each ten seconds, so that both sides see that the other lives
 //! ```
@@ -16,7 +16,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use serde::Serialize;
-use tandem_protocol::event::NodeEvent;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -24,6 +23,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::State;
 use super::recorded;
 use super::reply::{Body, Failure, Reply};
+use crate::events::Recorded;
 use crate::stopped;
 
 /// Streams at the same time: status pages and scripts, not clients of a plant.
@@ -79,7 +79,7 @@ impl Stream {
         let mut statuses = rooms.driver.statuses();
         let mut events = rooms.events.subscribe();
         if let Some(last) = last {
-            let missed = rooms.events.newest(MISSED_MAX, |event| event.time.0 > last);
+            let missed = rooms.events.newest(MISSED_MAX, Some(last), |_| true);
             for event in missed.iter().rev() {
                 self.event(event)?;
             }
@@ -115,8 +115,8 @@ impl Stream {
         }
     }
 
-    fn event(&self, event: &NodeEvent) -> Result<(), Over> {
-        self.say("event", Some(event.time.0), event)
+    fn event(&self, event: &Recorded) -> Result<(), Over> {
+        self.say("event", Some(event.number), event)
     }
 
     fn say(&self, name: &str, id: Option<u64>, data: &impl Serialize) -> Result<(), Over> {

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Lines kept in memory; the file beside has all.
+/// Lines kept in memory; the file beside has all. Those that wake someone are kept apart, all of
+/// them.
 const LINES_MAX: usize = 20_000;
 
 /// The lines of one daemon over all its runs.
@@ -18,14 +19,18 @@ pub struct Log {
 struct Inner {
     lines: VecDeque<String>,
     dropped: usize,
+    /// Lines at WARN or ERROR, and those of a panic.
+    worth: Vec<String>,
     file: Option<std::fs::File>,
+    path: Option<PathBuf>,
 }
 
 impl Log {
     /// A log that is also written to a file.
     pub fn to_file(path: &Path) -> Log {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path).ok();
-        Log { inner: Arc::new(Mutex::new(Inner { file, ..Inner::default() })) }
+        let path = Some(path.to_owned());
+        Log { inner: Arc::new(Mutex::new(Inner { file, path, ..Inner::default() })) }
     }
 
     /// Follows a pipe until it ends.
@@ -43,6 +48,9 @@ impl Log {
         let mut inner = self.lock();
         if let Some(file) = inner.file.as_mut() {
             let _ = writeln!(file, "{line}");
+        }
+        if wakes_someone(&line) {
+            inner.worth.push(line.clone());
         }
         if inner.lines.len() == LINES_MAX {
             inner.lines.pop_front();
@@ -67,9 +75,21 @@ impl Log {
         inner.lines.iter().skip(mark.saturating_sub(inner.dropped)).cloned().collect()
     }
 
-    /// Whether a line contains this text.
+    /// Whether any line of all runs contains this text.
     pub fn says(&self, text: &str) -> bool {
-        self.lock().lines.iter().any(|line| line.contains(text))
+        let inner = self.lock();
+        if inner.lines.iter().any(|line| line.contains(text)) {
+            return true;
+        }
+        // Past what is kept in memory there is the file; its lines are written before this lock is
+        // given.
+        let dropped = inner.path.as_ref().filter(|_| inner.dropped > 0);
+        let Some(file) = dropped.and_then(|path| std::fs::File::open(path).ok()) else {
+            assert!(inner.dropped == 0, "{} lines can be read no more", inner.dropped);
+            return false;
+        };
+        let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
+        lines.into_iter().any(|line| String::from_utf8_lossy(&line).contains(text))
     }
 
     /// The last lines, for a failure.
@@ -82,8 +102,12 @@ impl Log {
     /// The lines at WARN or ERROR, and those of a panic, that contain none of `listed`.
     pub fn unlisted(&self, listed: &[&str]) -> Vec<String> {
         let inner = self.lock();
-        let worth = inner.lines.iter().filter(|line| wakes_someone(line));
-        worth.filter(|line| !listed.iter().any(|text| line.contains(text))).cloned().collect()
+        inner
+            .worth
+            .iter()
+            .filter(|line| !listed.iter().any(|text| line.contains(text)))
+            .cloned()
+            .collect()
     }
 }
 
@@ -113,7 +137,19 @@ fn strip_colours(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::wakes_someone;
+    use super::{LINES_MAX, Log, wakes_someone};
+
+    #[test]
+    fn nothing_early_is_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = Log::to_file(&folder.path().join("log.txt"));
+        log.push("2026-01-01T00:00:00Z  WARN tandem_node: odd".to_owned());
+        for n in 0..=LINES_MAX {
+            log.push(format!("line {n}"));
+        }
+        assert_eq!(log.unlisted(&[]).len(), 1);
+        assert!(log.says("odd") && log.says("line 0") && !log.says("even"));
+    }
 
     #[test]
     fn levels_are_seen_in_both_forms() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tandem_protocol::session::Outcome;
 use tandem_protocol::wire::session::ServerMessage;
 use tandem_tests::harness::operator::{post_keyed, value_of, write};
-use tandem_tests::harness::project::{ALARM, LEVEL, SETPOINT, WRITES};
+use tandem_tests::harness::project::{ALARM, FAST, LEVEL, SETPOINT, WRITES};
 use tandem_tests::harness::wait::let_pass;
 use tandem_tests::harness::{Node, Operator, Pair, Result, until};
 use tandem_tests::relay::{Relay, To};
@@ -147,10 +147,17 @@ async fn live_values_and_config_reach_the_standby() -> Result {
     let page = pair.backup().get("/p/plant/second").await?;
     assert_eq!(page.status, 200);
     assert!(page.text().contains("<h1>second</h1>"));
+    // A counter that begins at 0 with its module: only a value that came over the link is higher.
+    until("the counter has run", Duration::from_secs(10), async || {
+        let seen = value_of(pair.master().base(), FAST).await.map_err(|e| e.to_string())?;
+        if seen >= 100.0 { Ok(()) } else { Err(seen.to_string()) }
+    })
+    .await?;
+    let last = value_of(pair.master().base(), FAST).await?;
     pair.master().kill().await?;
     pair.backup().becomes_active().await?;
     let mut operator = Operator::at(pair.backup().base()).await?;
-    let tags = vec!["Plant/Fast".to_owned()];
+    let tags = vec![FAST.to_owned()];
     operator
         .socket
         .send(&tandem_protocol::wire::session::ClientMessage::Subscribe { tags })
@@ -162,7 +169,8 @@ async fn live_values_and_config_reach_the_standby() -> Result {
             _ => None,
         })
         .await?;
-    assert_eq!(first.tag, "Plant/Fast");
-    assert!(first.value.is_some());
+    assert_eq!(first.tag, FAST);
+    let value = first.value.as_ref().and_then(tandem_protocol::tag::TagValue::as_f64);
+    assert!(value.is_some_and(|value| value >= last), "{value:?} after {last}");
     pair.ends(&[]).await
 }

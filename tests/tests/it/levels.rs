@@ -171,9 +171,14 @@ async fn manual_standby_master_and_backup_dies() -> Result {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn manual_cold_start() -> Result {
-    let named = Pair::named("manual_cold_start");
+    let named = Pair::named("manual_cold_start").join_wait_ms(1_000);
     let pair = named.shared("master_recovery_mode = \"Manual\"").start().await?;
-    pair.settles().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    // Manual is about the way back from a healthy active backup: a master without one starts.
+    pair.backup().stop().await?;
+    pair.master().stop().await?;
+    pair.master().start().await?;
+    pair.master().becomes_active().await?;
     pair.ends(&[]).await
 }
 

@@ -7,6 +7,7 @@ use tandem_protocol::session::Outcome;
 use tandem_tests::harness::operator::value_of;
 use tandem_tests::harness::project::{SETPOINT, WRITES};
 use tandem_tests::harness::proxy::{Proxy, ProxySpec};
+use tandem_tests::harness::wait::let_pass;
 use tandem_tests::harness::{Lan, Node, Operator, Pair, Result, until};
 use tokio::time::Instant;
 
@@ -35,11 +36,19 @@ async fn both_and_healed(lan: &Lan, pair: &Pair, operator: &mut Operator) -> Res
     reported(pair.backup()).await
 }
 
-/// The node's events say how it knew, and when the peer was back.
+/// The node's events say how it knew, that it took the level, and that it gave it back.
 async fn reported(node: &Node) -> Result {
-    for kind in ["evidence", "level"] {
-        let event = node.newest_event(kind).await?;
-        assert!(event.is_some(), "{} has no event of kind {kind}", node.id());
+    let events = node.events().await?;
+    let tells = |kind: &str, start: &str| {
+        let is = |event: &serde_json::Value, key: &str, text: &str| {
+            event.get(key).and_then(|v| v.as_str()).is_some_and(|said| said.starts_with(text))
+        };
+        events.iter().any(|event| is(event, "kind", kind) && is(event, "text", start))
+    };
+    for (kind, start) in
+        [("evidence", "peer lost"), ("level", "Cold -> Active"), ("level", "Active -> Cold")]
+    {
+        assert!(tells(kind, start), "{} does not tell \"{start}\": {events:?}", node.id());
     }
     Ok(())
 }
@@ -206,7 +215,7 @@ async fn listener_restart() -> Result {
                 // Accepted by a process that was ending.
                 Err(_) => {}
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            let_pass(Duration::from_millis(1)).await;
         }
     };
     let closed = tokio::time::timeout(STAYS_MAX, closes).await;

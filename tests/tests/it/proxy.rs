@@ -47,7 +47,8 @@ async fn requests_are_held_over_a_kill() -> Result {
     for n in 0..60u64 {
         let base = base.clone();
         work.spawn(async move {
-            tokio::time::sleep(Duration::from_millis(n * 10)).await;
+            // Spread over the kill.
+            let_pass(Duration::from_millis(n * 10)).await;
             if n % 2 == 0 {
                 web::get(&base, &format!("/data/api/v1/tags/{SETPOINT}")).await
             } else {
