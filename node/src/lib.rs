@@ -18,6 +18,7 @@ pub mod driver;
 pub mod error;
 pub mod event;
 pub mod events;
+mod files;
 pub mod http;
 pub mod live;
 pub mod logs;

@@ -10,6 +10,7 @@
 //! listener                                http hands the socket in  ->  frames
 //! ```
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::Clock;
 use crate::driver::LevelNow;
 use crate::event::{LinkEvent, LinkWhat};
+use crate::files;
 use crate::live::Live;
 
 mod dialer;
@@ -50,6 +52,18 @@ pub struct Connection {
     pub stream: TcpStream,
     /// The peer's address.
     pub remote: SocketAddr,
+}
+
+/// A socket as the link has it: nothing waits for more bytes, and it is closed early in a kill. With
+/// no high number free it stays as it is.
+fn adopt(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+    let stream = match files::raised(&stream, files::Owner::Link) {
+        Ok(raised) => raised.into(),
+        Err(_) => stream,
+    };
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    TcpStream::from_std(stream)
 }
 
 /// How http hands sockets in.

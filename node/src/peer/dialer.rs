@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::{BULK_LANE, Connection, LANE_HEADER, PATH};
+use super::{BULK_LANE, Connection, LANE_HEADER, PATH, adopt};
 
 /// A dial that takes longer has failed: a peer that is stopped accepts and never answers.
 const DIAL_WAIT: Duration = Duration::from_secs(1);
@@ -61,8 +61,7 @@ async fn connect(peer: &str, last_good: Option<SocketAddr>) -> io::Result<TcpStr
                 failed = io::ErrorKind::ConnectionRefused.into();
             }
             Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
+                return adopt(stream.into_std()?);
             }
             Err(error) => failed = error,
         }

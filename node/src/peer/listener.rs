@@ -11,10 +11,9 @@ use tandem_protocol::limits::VERDICT_WAIT;
 use tandem_protocol::wire::codec;
 use tandem_protocol::wire::peer::Message;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Connection, Reporter};
+use super::{Connection, Reporter, adopt};
 use crate::event::{LinkWhat, Opened, Purpose};
 
 /// Longest first frame of a bulk connection: a `Join` is below 64 bytes.
@@ -28,7 +27,9 @@ pub(super) async fn take(
     remote: SocketAddr,
     bulk: bool,
 ) {
-    let Some(stream) = adopt(stream, remote) else { return };
+    let adopted = adopt(stream)
+        .inspect_err(|error| tracing::debug!(%remote, %error, "cannot take over a socket"));
+    let Ok(stream) = adopted else { return };
     let mut connection = Connection { stream, remote };
     let (purpose, read_ahead) = if bulk {
         let joined = timeout(VERDICT_WAIT, join(&mut connection, read_ahead)).await;
@@ -42,15 +43,6 @@ pub(super) async fn take(
     };
     let opened = Opened { connection, purpose, read_ahead };
     reporter.report(LinkWhat::Opened(Box::new(opened))).await;
-}
-
-fn adopt(stream: std::net::TcpStream, remote: SocketAddr) -> Option<TcpStream> {
-    let adopted = stream.set_nonblocking(true).and_then(|()| {
-        let stream = TcpStream::from_std(stream)?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    });
-    adopted.inspect_err(|error| tracing::debug!(%remote, %error, "cannot take over a socket")).ok()
 }
 
 async fn join(connection: &mut Connection, read_ahead: Bytes) -> Option<([u8; 32], Bytes)> {
