@@ -13,7 +13,7 @@ use tandem_protocol::item::{ItemKey, Kind, Update};
 use tandem_protocol::limits::REQUESTS_WAITING_MAX;
 use tandem_protocol::node::Level;
 use tandem_protocol::settings::SharedSettings;
-use tandem_protocol::status::Status;
+use tandem_protocol::status::{Health, Status};
 use tandem_protocol::term::{ActivationId, Term};
 use tandem_protocol::wire::peer::Refusal;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
@@ -27,6 +27,7 @@ mod publish;
 #[cfg(test)]
 pub(crate) mod testing;
 mod turn;
+mod wellness;
 
 pub use inbox::{Inbox, Senders};
 pub use turn::{Driver, Ended, Rooms};
@@ -147,6 +148,16 @@ impl Handle {
         if self.reports.try_send(Unapplied { key, reason }).is_err() {
             tracing::debug!("too many reports of items that cannot be applied");
         }
+    }
+
+    /// A module says how well it is: see [`crate::modules::Context::degraded`].
+    pub(crate) fn says(&self, module: &'static str, level: u8, reason: &str) {
+        self.published.wellness.says(module, level, reason);
+    }
+
+    /// How well this node is, and its peer as far as it has said so.
+    pub fn health(&self) -> Health {
+        self.published.wellness.health()
     }
 
     /// The level and its changes.

@@ -33,6 +33,8 @@ pub enum Event {
         /// Whether it is full.
         full: bool,
     },
+    /// Modules say something else of themselves.
+    Health,
     /// A room asks.
     Asked(Asked),
     /// A room cannot apply an item that is in force.

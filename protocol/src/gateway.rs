@@ -31,6 +31,7 @@ mod disk;
 mod fence;
 mod goodbye;
 mod greeting;
+mod health;
 pub mod input;
 mod interrupted;
 mod level;
@@ -66,6 +67,7 @@ use crate::gateway::answers::Answers;
 use crate::gateway::apply::Unapplied;
 use crate::gateway::disk::Disk;
 use crate::gateway::greeting::Greeting;
+use crate::gateway::health::Wellness;
 use crate::gateway::input::{Input, Ledger, LinkId, Loaded, Options};
 use crate::gateway::interrupted::Interrupted;
 use crate::gateway::level::LevelState;
@@ -100,6 +102,7 @@ pub struct Gateway {
     out: VecDeque<Output>,
     ledger: Ledger,
     disk: Disk,
+    wellness: Wellness,
     level: LevelState,
     reserve: Option<Reserve>,
     handover: Handover,
@@ -155,6 +158,7 @@ impl Gateway {
             wall: (now, wall),
             out: VecDeque::new(),
             disk: Disk::new(config.position(), kept.position()),
+            wellness: Wellness::default(),
             level: LevelState::Undecided { until: now + join_wait },
             reserve: None,
             handover: Handover::default(),
@@ -216,6 +220,7 @@ impl Gateway {
             Input::Unapplied { key, reason } => self.cannot_apply(key, &reason),
             Input::Stored { ticket, how } => self.stored(ticket, how),
             Input::DiskFull { full } => self.disk_full(full),
+            Input::Health { level, reason } => self.modules_say(level, reason),
             Input::Request { ticket, request, wall } => self.request(ticket, request, wall),
             Input::Stop => self.stop(),
         }

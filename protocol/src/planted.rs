@@ -72,6 +72,8 @@ pub enum RuleFault {
     HoldIgnored,
     /// The level goes back to the master although a person chose the backup.
     ChoiceIgnored,
+    /// The level goes back to a master that is less well than the active node.
+    LessWellTakesBack,
     /// A node that yields leaves its rooms their permit while it tells what it did alone.
     YieldUnstopped,
     /// A merge takes in what was answered to nobody.
@@ -86,7 +88,7 @@ pub enum RuleFault {
 
 impl RuleFault {
     /// All of them.
-    pub const ALL: [RuleFault; 36] = [
+    pub const ALL: [RuleFault; 37] = [
         RuleFault::TermUnsynced,
         RuleFault::TakingUnsaid,
         RuleFault::CounterReused,
@@ -118,6 +120,7 @@ impl RuleFault {
         RuleFault::TimerAbort,
         RuleFault::HoldIgnored,
         RuleFault::ChoiceIgnored,
+        RuleFault::LessWellTakesBack,
         RuleFault::YieldUnstopped,
         RuleFault::UnansweredMerged,
         RuleFault::MergeDropped,

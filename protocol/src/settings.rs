@@ -91,7 +91,7 @@ pub struct SharedSettings {
     /// The level rests this long before recovery or a health switch moves it again.
     #[n(10)]
     pub min_active_hold_ms: u64,
-    /// Whether a worse health moves the level.
+    /// Whether the level moves to a standby that is healthier than the active node.
     #[n(11)]
     pub health_switch: bool,
 }

@@ -50,6 +50,26 @@ pub struct Status {
     pub version: String,
 }
 
+/// The best health.
+pub const WELL: u8 = 255;
+
+/// How well a node is, as it says: for REST, not for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// 0 (its disk fails or is full), 1 to 254 (a module is degraded), 255 (well).
+    pub level: u8,
+    /// What is wrong, for people.
+    pub reason: String,
+    /// The peer's, while there is a link.
+    pub peer: Option<u8>,
+}
+
+impl Default for Health {
+    fn default() -> Health {
+        Health { level: WELL, reason: String::new(), peer: None }
+    }
+}
+
 /// What a node knows of its peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStatus {

@@ -12,6 +12,7 @@ use tandem_protocol::status::Status;
 use tandem_protocol::wire::peer::Refusal;
 use tokio::sync::{broadcast, watch};
 
+use super::wellness::Wellness;
 use super::{LevelNow, Shown};
 use crate::clock::Clock;
 use crate::permit::Gate;
@@ -31,6 +32,7 @@ pub(crate) struct Published {
     config: RwLock<Items>,
     kept: RwLock<Items>,
     closed_links: Mutex<BTreeMap<Refusal, u64>>,
+    pub(super) wellness: Wellness,
 }
 
 impl Published {
@@ -48,6 +50,7 @@ impl Published {
             config: RwLock::new(config),
             kept: RwLock::new(kept),
             closed_links: Mutex::default(),
+            wellness: Wellness::default(),
         }
     }
 

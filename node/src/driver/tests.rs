@@ -104,6 +104,29 @@ async fn a_node_alone_is_active_answers_and_stops() {
 }
 
 #[tokio::test]
+async fn what_a_module_says_of_itself_is_the_health_of_the_node() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = start(folder.path());
+    active(&node.handle).await;
+    let told = async |level: u8, reason: &str| {
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        let comes = async {
+            while node.handle.health().level != level {
+                tick.tick().await;
+            }
+        };
+        timeout(Duration::from_secs(5), comes).await.expect("the rules have heard it");
+        assert_eq!(node.handle.health().reason, reason);
+    };
+    node.handle.says("modbus", 0, "no answer");
+    told(1, "modbus: no answer").await;
+    node.handle.says("modbus", 255, "");
+    told(255, "").await;
+    node.stop.send(()).await.expect("a driver");
+    assert_eq!(node.driver.join().expect("no panic"), Ended::Stopped);
+}
+
+#[tokio::test]
 async fn the_permit_is_renewed_while_nothing_happens() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = start(folder.path());

@@ -19,11 +19,12 @@ use tandem_protocol::gateway::input::{Input, Request, RequestTicket, StoreTicket
 use tandem_protocol::gateway::output::{Answer, EventKind, GatewayEvent, Output, StoreWrite};
 use tandem_protocol::limits::INPUTS_PER_CLOCK_LOOK;
 use tandem_protocol::time::Instant;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::Inbox;
 use super::publish::Published;
+use super::wellness::{Said, worst};
 use crate::clock::Clock;
 use crate::event::{Asked, Event, LinkEvent, LinkWhat, Opened, Purpose, Unapplied};
 use crate::events;
@@ -61,6 +62,8 @@ pub struct Driver {
     gateway: Gateway,
     inbox: Inbox,
     published: Arc<Published>,
+    /// What modules say of themselves.
+    said: watch::Receiver<Said>,
     rooms: Rooms,
     clock: Clock,
     waiting: HashMap<RequestTicket, Waiting>,
@@ -95,6 +98,7 @@ impl Driver {
         Driver {
             gateway,
             inbox,
+            said: published.wellness.heard(),
             published,
             rooms,
             clock,
@@ -120,6 +124,10 @@ impl Driver {
             let event = tokio::select! {
                 biased;
                 event = self.inbox.next() => event,
+                Ok(()) = self.said.changed() => {
+                    self.said.mark_changed();
+                    Event::Health
+                }
                 () = sleep(wait) => Event::Due,
             };
             self.turn(event).await;
@@ -147,6 +155,10 @@ impl Driver {
         for ticket in std::mem::take(&mut self.not_stored) {
             self.input(self.clock.now(), Input::Stored { ticket, how: Stored::Failed });
         }
+        if self.said.has_changed().unwrap_or(false) {
+            let (level, reason) = worst(&self.said.borrow_and_update());
+            self.input(self.clock.now(), Input::Health { level, reason });
+        }
         let now = self.clock.now();
         if now >= self.due {
             self.input(now, Input::Timeout);
@@ -165,10 +177,11 @@ impl Driver {
             Event::Stored { at, ticket, how } => self.input(at, Input::Stored { ticket, how }),
             Event::DiskFull { at, full } => self.input(at, Input::DiskFull { full }),
             Event::Asked(asked) => self.asked(asked),
+            // Looked at in each turn.
+            Event::Health | Event::Due => {}
             Event::Unapplied(Unapplied { key, reason }) => {
                 self.input(self.clock.now(), Input::Unapplied { key, reason });
             }
-            Event::Due => {}
             Event::Stop => self.input(self.clock.now(), Input::Stop),
         }
     }
@@ -303,6 +316,7 @@ impl Driver {
             Output::StatusChanged => {
                 self.published.settings(self.gateway.settings());
                 self.published.status(self.gateway.status());
+                self.published.wellness.publish(self.gateway.healths());
             }
             Output::Permit(permit) => self.published.permit(permit),
             Output::PermitWithdrawn => self.published.withdraw(),

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::Serialize;
 use tandem_protocol::item::Kind;
 use tandem_protocol::node::{Level, NodeId, Role, SyncState};
-use tandem_protocol::status::Status;
+use tandem_protocol::status::{Health, Status};
 
 use super::State;
 use super::reply::{self, Reply};
@@ -46,6 +46,12 @@ struct Whole {
     overview: Overview,
     /// Milliseconds since this node became active; -1 where it is not.
     active_for: i64,
+    /// 0 (its disk fails or is full), 1 to 254 (a module is degraded), 255 (well).
+    health: u8,
+    /// What is wrong, for people.
+    health_reason: String,
+    /// Null without a link.
+    peer_health: Option<u8>,
     config: Stands,
     kept: Stands,
     status: Status,
@@ -67,7 +73,11 @@ pub(super) fn status(state: &State) -> Reply {
         ..Status::clone(&state.rooms.driver.status())
     };
     let (config, kept) = (recording.stands(Kind::Config), recording.stands(Kind::Kept));
-    reply::json(StatusCode::OK, &Whole { overview, active_for, config, kept, status })
+    let Health { level: health, reason: health_reason, peer: peer_health } =
+        state.rooms.driver.health();
+    let whole =
+        Whole { overview, active_for, health, health_reason, peer_health, config, kept, status };
+    reply::json(StatusCode::OK, &whole)
 }
 
 fn overview_of(state: &State) -> Overview {

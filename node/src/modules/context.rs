@@ -9,6 +9,7 @@ use tandem_protocol::item::Kind;
 use tandem_protocol::node::NodeId;
 use tandem_protocol::runtime::Definitions;
 use tandem_protocol::session::Outcome;
+use tandem_protocol::status::WELL;
 use tandem_protocol::tag::{Sample, TagPath};
 use tandem_protocol::time::{Instant, UnixMs};
 use tokio::sync::{mpsc, oneshot};
@@ -97,6 +98,18 @@ impl Context {
     /// tags are records of provider `tags`: see [`Context::view`].
     pub fn follow<'a>(&self, paths: impl IntoIterator<Item = &'a TagPath>) -> Subscriber {
         self.live.subscribe_to(paths)
+    }
+
+    /// Says that this module works, but not as it should: how well, from 0 (not at all) to 254, and
+    /// why. It stands until the module says otherwise. The node's health is the worst of its
+    /// modules and its disk; with `health_switch` the level moves to a node that is better.
+    pub fn degraded(&self, level: u8, reason: &str) {
+        self.driver.says(self.name, level.min(WELL - 1), reason);
+    }
+
+    /// Says that this module is well again.
+    pub fn well(&self) {
+        self.driver.says(self.name, WELL, "");
     }
 
     /// The module's own state records.

@@ -10,7 +10,44 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::limits::{HOLD_MAX, LOSSES_REMEMBERED};
+use crate::planted::{self, RuleFault};
 use crate::time::Instant;
+use crate::wire::peer::SwitchReason;
+
+/// What an active node looks at when it judges whether the level should move by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Balance {
+    /// The peer is the master, and takes the level back by itself (Automatic).
+    pub recovers: bool,
+    /// A worse health moves the level (`health_switch`).
+    pub by_health: bool,
+    /// A person has chosen this node.
+    pub chosen: bool,
+    /// The level rests.
+    pub rests: bool,
+    /// This node's health; 0 is its disk, for which there are other ways.
+    pub own: u8,
+    /// The peer's.
+    pub peer: u8,
+}
+
+impl Balance {
+    /// Why the level should move to the peer, if it should. What goes to the healthier node does
+    /// not come back before that one is as well again: so it does not go to and fro.
+    pub fn moves(self) -> Option<SwitchReason> {
+        if self.chosen || self.rests {
+            return None;
+        }
+        let healthier = self.by_health && self.own > 0 && self.own < self.peer;
+        let worse =
+            self.by_health && self.peer < self.own && !planted::is(RuleFault::LessWellTakesBack);
+        match (healthier, self.recovers && !worse) {
+            (true, _) => Some(SwitchReason::Health),
+            (false, true) => Some(SwitchReason::Recovery),
+            (false, false) => None,
+        }
+    }
+}
 
 /// Losses kept: more double the rest above its cap at any base.
 const LOSSES_MAX: usize = 32;
@@ -53,9 +90,35 @@ impl Rest {
 
 #[cfg(test)]
 mod tests {
-    use super::Rest;
+    use super::{Balance, Rest};
     use crate::time::Instant;
+    use crate::wire::peer::SwitchReason;
     use std::time::Duration;
+
+    #[test]
+    fn the_level_moves_to_the_healthier_node_and_not_to_a_worse_master() {
+        let (health, recovery) = (Some(SwitchReason::Health), Some(SwitchReason::Recovery));
+        // own, peer: with health_switch; and with a master that recovers by itself.
+        for (own, peer, alone, recovers) in [
+            (255, 255, None, recovery),
+            (100, 255, health, health),
+            (100, 101, health, health),
+            (100, 100, None, recovery),
+            (255, 100, None, None),
+            (100, 0, None, None),
+            (0, 255, None, recovery),
+        ] {
+            let (by_health, chosen, rests) = (true, false, false);
+            let with = Balance { recovers: false, by_health, chosen, rests, own, peer };
+            assert_eq!(with.moves(), alone, "{own} {peer}");
+            let master = Balance { recovers: true, ..with };
+            assert_eq!(master.moves(), recovers, "{own} {peer}, a master waits");
+            assert_eq!(Balance { by_health: false, ..with }.moves(), None, "{own} {peer}, off");
+            assert_eq!(Balance { by_health: false, ..master }.moves(), recovery, "as ever");
+            assert_eq!(Balance { chosen: true, ..master }.moves(), None, "a person's choice");
+            assert_eq!(Balance { rests: true, ..master }.moves(), None, "the level rests");
+        }
+    }
 
     const BASE: Duration = Duration::from_secs(2);
 

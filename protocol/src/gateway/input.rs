@@ -236,6 +236,13 @@ pub enum Input {
         /// Whether it is full.
         full: bool,
     },
+    /// The worst that modules say of themselves: that one is degraded, or that all are well again.
+    Health {
+        /// 0 to 255 (well), as in OPC UA's ServiceLevel.
+        level: u8,
+        /// Why, for people; empty when all are well.
+        reason: String,
+    },
     /// Somebody wants something.
     Request {
         /// Names the request in `Output::Answer`.

@@ -254,6 +254,8 @@ pub enum EventKind {
     Switchover,
     /// The config updates that wait for the backup have passed `max_disk_mb`.
     Queue,
+    /// A module is degraded, or all are well again: detail has level and reason.
+    Health,
 }
 
 impl EventKind {
@@ -270,6 +272,7 @@ impl EventKind {
             EventKind::Disk => "disk",
             EventKind::Switchover => "switchover",
             EventKind::Queue => "queue",
+            EventKind::Health => "health",
         }
     }
 }

@@ -68,9 +68,4 @@ impl Gateway {
         let config = self.ledger.config_complete || self.options.role != Role::Backup;
         config && self.disk.takes_terms() && !self.stopping
     }
-
-    /// 0 (fails) to 255 (well).
-    pub(super) fn health(&self) -> u8 {
-        if self.disk.fault().is_some() { 0 } else { 255 }
-    }
 }

@@ -4,7 +4,7 @@ use crate::gateway::Gateway;
 use crate::gateway::level::{LevelState, incident};
 use crate::gateway::output::Output;
 use crate::node::{Level, SyncState};
-use crate::status::{NodeAddress, PeerStatus, Status};
+use crate::status::{Health, NodeAddress, PeerStatus, Status};
 use crate::term::Term;
 
 /// What a change of status is told by: cheap to compare after each input.
@@ -18,6 +18,7 @@ pub(super) struct Digest {
     peer_level: Option<Level>,
     in_sync: bool,
     disk: Option<&'static str>,
+    health: Health,
 }
 
 impl Gateway {
@@ -70,6 +71,7 @@ impl Gateway {
             peer_level: self.peer.stand.as_ref().map(|s| s.level),
             in_sync: self.peer.standby_in_sync || self.peer.told_in_sync,
             disk: self.disk.fault(),
+            health: self.healths(),
         }
     }
 

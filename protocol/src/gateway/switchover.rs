@@ -17,7 +17,7 @@
 
 use std::time::Duration;
 
-use crate::activity::recovery::Rest;
+use crate::activity::recovery::{Balance, Rest};
 use crate::activity::switchover::{Levelled, Next, Switchover};
 use crate::event::Severity;
 use crate::gateway::Gateway;
@@ -318,14 +318,20 @@ impl Gateway {
         }
         let chosen = self.ledger.choice.as_ref().is_some_and(|c| c.node == self.options.node)
             && !planted::is(RuleFault::ChoiceIgnored);
-        let why = match self.settings.master_recovery_mode {
-            RecoveryMode::Automatic if self.options.role == Role::Backup => SwitchReason::Recovery,
-            RecoveryMode::Automatic | RecoveryMode::Manual => return,
-        };
+        let automatic = self.settings.master_recovery_mode == RecoveryMode::Automatic;
         let base = Duration::from_millis(self.settings.min_active_hold_ms);
         let rests =
             !self.handover.rest.is_over(self.now, base) && !planted::is(RuleFault::HoldIgnored);
-        if chosen || rests || self.handover.stop_by.is_some() || self.disk.failed() {
+        let balance = Balance {
+            recovers: automatic && self.options.role == Role::Backup,
+            by_health: self.settings.health_switch,
+            chosen,
+            rests,
+            own: self.health(),
+            peer: self.peer.health,
+        };
+        let Some(why) = balance.moves() else { return };
+        if self.handover.stop_by.is_some() || self.disk.failed() {
             return;
         }
         // Whatever stands in its way is looked at again with the next heartbeat.

@@ -23,6 +23,8 @@ use crate::wire::peer::{Message, Refusal};
 mod disk;
 #[path = "tests/goodbye.rs"]
 mod goodbye;
+#[path = "tests/health.rs"]
+mod health;
 #[path = "tests/merge.rs"]
 mod merge;
 #[path = "tests/switchover.rs"]

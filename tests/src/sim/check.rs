@@ -75,6 +75,8 @@ pub enum Rule {
     HonestGood,
     /// A recovery rests before it moves the level, and a person's choice stands.
     Rests,
+    /// By itself the level goes to no node that is less well.
+    Healthier,
     /// A backup without a config does not take the level.
     Eligible,
 }

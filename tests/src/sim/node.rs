@@ -10,11 +10,12 @@ use tandem_protocol::gateway::Gateway;
 use tandem_protocol::gateway::input::{Input, Items, LinkId};
 use tandem_protocol::gateway::output::Permit;
 use tandem_protocol::node::{NodeId, Role};
-use tandem_protocol::status::Status;
+use tandem_protocol::status::{Status, WELL};
 use tandem_protocol::term::{ActivationId, Term};
 use tandem_protocol::time::{Instant, SessionClock, UnixMs};
 use tandem_protocol::wire::peer::Message;
 
+use super::chance::Chance;
 use super::disk::{Disk, Stored};
 use super::hub::Hub;
 use super::network::{Cargo, End, Host, Micros, PipeId};
@@ -47,6 +48,8 @@ pub struct Node {
     pub offset: Micros,
     /// Its wall clock is so many milliseconds off.
     pub wall_step: i64,
+    /// How well its modules say that they are.
+    pub health: u8,
     /// Its disk.
     pub disk: Disk,
     /// What a commit under way at the last crash would have led to.
@@ -150,6 +153,33 @@ pub struct Run {
 }
 
 impl Node {
+    /// A node without a process and with an empty disk; its clock begins anywhere.
+    pub fn new(host: Host, master: Host, chance: &mut Chance) -> Node {
+        let name = if host == 0 { "a" } else { "b" };
+        let id: NodeId = match name.parse() {
+            Ok(id) => id,
+            Err(error) => unreachable!("{error}"),
+        };
+        Node {
+            host,
+            id,
+            role: if host == master { Role::Master } else { Role::Backup },
+            life: 0,
+            power: true,
+            stalls: 0,
+            hangs: 0,
+            stalled_alone: false,
+            downs: 0,
+            offset: chance.range(1_000_000, 90_000_000_000),
+            wall_step: 0,
+            health: WELL,
+            disk: Disk::default(),
+            unfinished: None,
+            ended: 0,
+            run: None,
+        }
+    }
+
     /// Its process on the network.
     pub fn end(&self) -> End {
         End { host: self.host, life: self.life }

@@ -71,6 +71,8 @@ pub enum Fault {
     ClockStep(Target, i64),
     /// Clients do not reach this node.
     CutClients(Target),
+    /// A module of this node says that it is only so well.
+    Degrade(Target, u8),
 }
 
 impl Fault {
@@ -91,6 +93,7 @@ impl Fault {
             Fault::Hang(_) => "driver hang",
             Fault::ClockStep(..) => "clock step",
             Fault::CutClients(_) => "clients cut off",
+            Fault::Degrade(..) => "module degraded",
         }
     }
 
@@ -102,6 +105,8 @@ impl Fault {
             Fault::FailDisk(_) | Fault::FullDisk(..) => 3,
             Fault::Cut | Fault::OneWay(_) => 3,
             Fault::Delay(..) | Fault::SlowLink(_) => 3,
+            // One when it begins, one when it ends.
+            Fault::Degrade(..) => 2,
             Fault::SlowDisk(..) => 1,
             Fault::ClockStep(..) | Fault::CutClients(_) => 0,
         }
@@ -215,7 +220,7 @@ impl Plan {
     pub fn random(seed: u64) -> Plan {
         let mut chance = Chance::new(seed).fork(1);
         let master = usize::from(chance.one_in(2));
-        let settings = settings(&mut chance);
+        let mut settings = settings(&mut chance);
         let mut starts = [0, 0];
         starts[usize::from(chance.one_in(2))] = chance.range(0, 3 * SECOND);
         let count = chance.range(FAULTS_MIN, FAULTS_MAX);
@@ -250,6 +255,11 @@ impl Plan {
         // Small chunks, so that the few items of a run are a long transfer.
         let small_chunks = chance.one_in(2);
         let on_transfer = small_chunks.then(|| *chance.pick(&[0, 1, 3, 9, 20]));
+        settings.health_switch = chance.one_in(3);
+        if settings.health_switch || chance.one_in(4) {
+            faults.extend((0..chance.range(1, 4)).map(|_| degraded(&mut chance)));
+            faults.sort_by_key(|planned| planned.at);
+        }
         Plan {
             seed,
             settings,
@@ -319,6 +329,13 @@ fn target(chance: &mut Chance) -> Target {
         3 => Target::Standby,
         _ => Target::Node(usize::from(chance.one_in(2))),
     }
+}
+
+fn degraded(chance: &mut Chance) -> Planned {
+    let at = chance.range(3 * SECOND, LENGTH - 4 * SECOND);
+    let lasts = chance.range(SECOND, 20 * SECOND);
+    let target = target(chance);
+    Planned { at, lasts, fault: Fault::Degrade(target, *chance.pick(&[0, 100, 100, 200])) }
 }
 
 fn fault(chance: &mut Chance, settings: &SharedSettings) -> Planned {

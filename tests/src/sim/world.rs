@@ -11,6 +11,7 @@
 mod clients;
 mod driver;
 mod faults;
+mod health;
 mod links;
 mod looks;
 mod modules;
@@ -25,12 +26,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use tandem_protocol::gateway::input::{ActiveAnswer, LookId, Request};
-use tandem_protocol::node::{NodeId, Role};
 
 use super::chance::Chance;
 use super::check::{Broken, Failure, Rule, Witness};
 use super::client::Client;
-use super::disk::Disk;
 use super::network::{Arrival, End, FIRST_CLIENT, Host, Micros, Network, PipeId};
 use super::node::{Knock, Node, Purpose};
 use super::plan::{CLIENTS, Deed, OnCommit, Plan};
@@ -178,7 +177,7 @@ impl World {
     pub fn new(plan: Plan) -> World {
         let mut chance = Chance::new(plan.seed).fork(2);
         let network = Network::new(HOSTS_MAX, chance.fork(3));
-        let nodes = (0..2).map(|host| node(host, plan.master, &mut chance)).collect();
+        let nodes = (0..2).map(|host| Node::new(host, plan.master, &mut chance)).collect();
         let clients = (0..CLIENTS).map(|index| Client::new(index, &plan)).collect();
         let disk_chance = chance.fork(4);
         let mut world = World {
@@ -421,30 +420,5 @@ impl World {
         if node.run.is_some() && node.life == end.life {
             then(self, end.host);
         }
-    }
-}
-
-fn node(host: Host, master: Host, chance: &mut Chance) -> Node {
-    let name = if host == 0 { "a" } else { "b" };
-    let id: NodeId = match name.parse() {
-        Ok(id) => id,
-        Err(error) => unreachable!("{error}"),
-    };
-    Node {
-        host,
-        id,
-        role: if host == master { Role::Master } else { Role::Backup },
-        life: 0,
-        power: true,
-        stalls: 0,
-        hangs: 0,
-        stalled_alone: false,
-        downs: 0,
-        offset: chance.range(1_000_000, 90_000_000_000),
-        wall_step: 0,
-        disk: Disk::default(),
-        unfinished: None,
-        ended: 0,
-        run: None,
     }
 }

@@ -87,6 +87,10 @@ impl World {
             dialing: (None, 0),
             told_out: false,
         });
+        let says = self.says_at_start(host);
+        if let Some(run) = &mut self.nodes[host].run {
+            run.driver.extend(says);
+        }
         if host == self.plan.master {
             let config = self.witness.config(&self.nodes[host], true);
             self.check(config);

@@ -1,6 +1,7 @@
 //! Faults: how each begins and ends, for plans and for scripts.
 
 use tandem_protocol::gateway::input::Input;
+use tandem_protocol::status::WELL;
 
 use super::{Event, HOSTS_MAX, World};
 use crate::sim::network::{FIRST_CLIENT, Host, Micros};
@@ -34,7 +35,7 @@ impl World {
             Fault::Kill(t) | Fault::Power(t) | Fault::OneWay(t) | Fault::Stall(t) => self.target(t),
             Fault::Hang(t) | Fault::Stop(t) | Fault::SlowDisk(t, _) => self.target(t),
             Fault::ClockStep(t, _) | Fault::CutClients(t) | Fault::FailDisk(t) => self.target(t),
-            Fault::FullDisk(t, _) => self.target(t),
+            Fault::FullDisk(t, _) | Fault::Degrade(t, _) => self.target(t),
             Fault::Cut | Fault::Delay(..) | Fault::SlowLink(_) => 0,
         };
         self.met.insert(index, host);
@@ -65,6 +66,7 @@ impl World {
             Fault::Hang(_) => self.hang(host),
             Fault::ClockStep(_, step) => self.nodes[host].wall_step += step,
             Fault::CutClients(_) => self.cut_clients(host),
+            Fault::Degrade(_, level) => self.modules_say(host, level),
         }
     }
 
@@ -93,6 +95,7 @@ impl World {
             Fault::Hang(_) => self.unhang(host),
             Fault::ClockStep(..) => {}
             Fault::CutClients(_) => self.heal_clients(host),
+            Fault::Degrade(..) => self.modules_say(host, WELL),
         }
     }
 

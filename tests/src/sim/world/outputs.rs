@@ -116,7 +116,7 @@ impl World {
     /// The level came by this reason: a recovery rests before, and a person's choice stands.
     fn switched(&mut self, host: Host, reason: &str) {
         let hold = self.plan.settings.min_active_hold_ms * 1_000;
-        if reason.contains("back to the master") {
+        if reason.contains("back to the master") || reason.contains("healthier") {
             let back = self.witness.goes_back(self.now, hold, host);
             self.check(back);
         } else if reason.contains("join wait") {
@@ -305,6 +305,7 @@ impl World {
     fn event(&mut self, host: Host, event: &GatewayEvent) {
         let id = self.nodes[host].id.clone();
         self.line(|| format!("{id} [{}] {}", event.kind.as_str(), event.text));
+        self.weighs(host, event);
         match event.kind {
             EventKind::Evidence if event.text.starts_with("peer lost") => {
                 self.witness.declares(host, true);
