@@ -24,7 +24,7 @@
 //! | records that are on both nodes: state, or config on the master | [`Records`] |
 //! | state that is not in records | [`Module::snapshot`], its `difference` and `apply` |
 //! | to do something here and, if it went well, there | [`Context::execute`], [`Module::execute`] |
-//! | to say that it is degraded, on either node, and well again | [`Context::degraded`], [`Context::well`] |
+//! | to say that it is degraded, and well again | [`Context::degraded`], [`Context::well`] |
 //! | values | [`Context::publish`], [`Context::current`], [`Context::follow`] |
 //!
 //! A small one, whole: it counts its runs in a record that the other node has too.
