@@ -123,9 +123,6 @@ async fn run(
 
 async fn open(url: &str) -> Result<WebSocketStream<TcpStream>, String> {
     let address = session_url(url).map_err(|e| e.to_string())?;
-    let mut request = address.url.as_str().into_client_request().map_err(|e| e.to_string())?;
-    let subprotocol = HeaderValue::from_static(SUBPROTOCOL);
-    request.headers_mut().insert("Sec-WebSocket-Protocol", subprotocol);
     let target = (address.host.as_str(), address.port);
     let stream = TcpStream::connect(target).await.map_err(|e| e.to_string())?;
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
@@ -133,6 +130,9 @@ async fn open(url: &str) -> Result<WebSocketStream<TcpStream>, String> {
     if matches!((stream.local_addr(), stream.peer_addr()), (Ok(a), Ok(b)) if a == b) {
         return Err("nobody listens there".to_owned());
     }
+    let mut request = address.url.as_str().into_client_request().map_err(|e| e.to_string())?;
+    let subprotocol = HeaderValue::from_static(SUBPROTOCOL);
+    request.headers_mut().insert("Sec-WebSocket-Protocol", subprotocol);
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)

@@ -276,11 +276,12 @@ impl Failover {
     fn dial_due(&mut self, now: Instant) {
         let wanted: Vec<PlaceId> =
             self.book.iter().filter(|place| self.wanted(place)).map(|place| place.id).collect();
+        let heard = self.book.conns().any(|(_, conn)| conn.open);
         for id in wanted {
             let Some(place) = self.book.get_mut(id) else { continue };
             let due = *place.due.get_or_insert_with(|| {
                 let earliest = place.dialled.map_or(now, |dialled| dialled + LEAST_GAP);
-                (now + place.backoff.next(&mut self.jitter)).max(earliest)
+                (now + place.backoff.next(&mut self.jitter, heard)).max(earliest)
             });
             if due > now {
                 continue;

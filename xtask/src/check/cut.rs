@@ -80,7 +80,7 @@ pub(super) async fn run(
     }
     let fsync_ms = round::fsync_ms(stays).await;
     let clients = round::seen(cast, |client| client.longest_gap());
-    Ok(Round { clients, fsync_ms, moved_ms: Vec::new() })
+    Ok(Round { clients, fsync_ms, level_ms: None, moved_ms: Vec::new() })
 }
 
 async fn both_active(pair: &Pair) -> Outcome {

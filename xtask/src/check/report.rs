@@ -29,6 +29,8 @@ pub(crate) struct PhaseResult {
     crowd: Option<CrowdRow>,
     /// Operators at both sides of a cut.
     pub(crate) sides: Option<Told>,
+    /// From the fault until the new node had the level, in whole milliseconds.
+    level_ms: Spread,
     /// How long the new node's term took to be durable, in milliseconds.
     term_fsync_ms: Spread,
     requests: Requests,
@@ -73,6 +75,7 @@ impl PhaseResult {
             clients: Vec::new(),
             crowd: None,
             sides: None,
+            level_ms: Spread::of(rounds.iter().filter_map(|r| r.level_ms).collect()),
             term_fsync_ms: Spread::of(rounds.iter().filter_map(|r| r.fsync_ms).collect()),
             requests,
             requests_lost: 0,
@@ -195,8 +198,11 @@ impl PhaseResult {
             let rest = [none(), there, named, none(), none(), none()];
             row("of it: last values", [(); 4].map(|()| none()), rest);
         }
-        let rest = [(); 6].map(|()| none());
-        row("of it: term's fsync", cells(&self.term_fsync_ms), rest);
+        let rest = || [(); 6].map(|()| none());
+        if self.level_ms.count > 0 {
+            row("of it: level moved", cells(&self.level_ms), rest());
+        }
+        row("of it: term's fsync", cells(&self.term_fsync_ms), rest());
         let requests = &self.requests;
         let spread = [none(), none(), none(), requests.longest_ms.to_string()];
         let counts = [requests.sent, self.requests_lost, self.requests_doubled];

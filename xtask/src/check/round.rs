@@ -24,6 +24,8 @@ pub(crate) struct Round {
     pub(crate) clients: Vec<Seen>,
     /// How long the new node's term took to be durable, in milliseconds.
     pub(crate) fsync_ms: Option<f64>,
+    /// After how many milliseconds the new node had the level, by wall clocks.
+    pub(crate) level_ms: Option<f64>,
     /// After how many milliseconds each session of the crowd was bound at the new node.
     pub(crate) moved_ms: Vec<f64>,
 }
@@ -88,7 +90,14 @@ pub(crate) async fn run(pair: &Pair, cast: &Cast, fault: Fault, marker: &str) ->
     all_live(cast, other).await?;
     let outage = |client: &super::Client| client.outage();
     let moved_ms = moved.into_iter().map(|bound| bound.ms_since(moment)).collect();
-    Ok(Round { clients: seen(cast, outage), fsync_ms: fsync_ms(other).await, moved_ms })
+    let (fsync_ms, level_ms) = (fsync_ms(other).await, Some(level_ms(other, began).await?));
+    Ok(Round { clients: seen(cast, outage), fsync_ms, level_ms, moved_ms })
+}
+
+/// After how many milliseconds this node had the level.
+async fn level_ms(node: &Node, began: u64) -> Outcome<f64> {
+    let ms = (handed_over(node, began).await? + 1).saturating_sub(began);
+    Ok(Duration::from_millis(ms).as_secs_f64() * 1000.0)
 }
 
 /// Waits until this node has the level; gives a wall time before which the other had stopped

@@ -329,6 +329,7 @@ fn backoff_and_news() {
     while due(&bench).is_none_or(|due| due < bench.now + ms(500)) {
         bench.run(10);
     }
+    bench.run(50);
     bench.nodes[B].up = true;
     bench.nodes[B].active = true;
     bench.nodes[B].counter = 2;

@@ -164,7 +164,7 @@ fn events_come_once_and_in_order() {
     bench.say(B, &ServerMessage::Events { events: vec![event(4)] });
     assert_eq!(bench.told(), ["notice 1", "notice 2", "notice 3"]);
     bench.cut(A);
-    bench.run(100);
+    bench.run(500);
     let resumes = bench.nodes[A].heard.iter().any(|message| {
         matches!(message, ClientMessage::Resume { last_event: Some(EventPosition(3)), .. })
     });
