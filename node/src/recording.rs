@@ -142,6 +142,7 @@ impl Handle {
             }
             Message::Sync { kind, plan, .. } => return self.syncs(now, *kind, plan, false),
             Message::Request { ask: PersonAsk::Config, .. } => self.lock().unapplied = Some(now),
+            Message::Request { ask: PersonAsk::Resync, .. } => self.lock().wished = Some(now),
             _ => {}
         }
         None
@@ -216,6 +217,10 @@ impl Handle {
             _ if wished => (Severity::Info, "a person asked for it"),
             _ if unapplied && kind == Kind::Config => {
                 (Severity::Warning, "the receiver could not apply what it has")
+            }
+            // Nothing is lacking: a person asked at the other node.
+            (has, false, _) if !sends && has > 0 && has == at.sequence => {
+                (Severity::Info, "a person asked for it")
             }
             (0, ..) => (Severity::Info, "the receiver held nothing"),
             (_, true, _) => (Severity::Warning, "the receiver held changes that the sender's lack"),

@@ -10,11 +10,11 @@ use super::Gateway;
 use super::input::{
     Input, LinkId, Loaded, Options, Request, RequestTicket, Secret, Side, StoreTicket, Stored,
 };
-use super::output::{Answer, EventKind, GatewayEvent, Lane, Output, Permit};
+use super::output::{Answer, EventKind, GatewayEvent, Lane, Output, Permit, StoreWrite};
 use crate::item::Kind;
 use crate::limits::CHUNK_BYTES;
 use crate::node::{BootId, Level, Role, SyncState};
-use crate::session::{Outcome, SessionId};
+use crate::session::Outcome;
 use crate::settings::{RecoveryMode, SharedSettings};
 use crate::time::{Instant, UnixMs};
 use crate::wire::peer::{Message, Refusal};
@@ -29,6 +29,8 @@ mod health;
 mod merge;
 #[path = "tests/switchover.rs"]
 mod switchover;
+#[path = "tests/sync.rs"]
+mod sync;
 #[path = "tests/transfer.rs"]
 mod transfer;
 
@@ -41,6 +43,8 @@ struct Node {
     answers: Vec<(RequestTicket, Answer)>,
     levels: Vec<String>,
     events: Vec<GatewayEvent>,
+    /// Kinds that were stored as a whole.
+    installs: Vec<Kind>,
     exit: Option<Refusal>,
 }
 
@@ -60,6 +64,9 @@ struct Pair {
     stalled: Option<usize>,
     /// A node whose disk fails.
     broken: Option<usize>,
+    /// A node whose disk takes long: what is stored does not end before [`Pair::stores_go_on`].
+    slow: Option<usize>,
+    storing: Vec<Input>,
     waiting: Vec<Input>,
     /// Whether two writers may stand: cut, or healed for less than a redial.
     healing: bool,
@@ -99,6 +106,8 @@ impl Pair {
             cut: false,
             stalled: None,
             broken: None,
+            slow: None,
+            storing: Vec::new(),
             waiting: Vec::new(),
             healing: false,
         };
@@ -119,6 +128,7 @@ impl Pair {
             answers: Vec::new(),
             levels: Vec::new(),
             events: Vec::new(),
+            installs: Vec::new(),
             exit: None,
         });
         self.drain(index);
@@ -150,10 +160,18 @@ impl Pair {
                     self.chunks += usize::from(matches!(message, Message::Chunk(_)));
                     self.later(MS, 1 - index, Input::LinkMessage { link, message });
                 }
-                Output::Store { ticket, .. } => {
+                Output::Store { ticket, writes } => {
+                    node.installs.extend(writes.iter().filter_map(|write| match write {
+                        StoreWrite::Install { kind, .. } => Some(*kind),
+                        _ => None,
+                    }));
                     let broken = self.broken == Some(index);
                     let how = if broken { Stored::Failed } else { Stored::Durable };
-                    self.later(MS, index, Input::Stored { ticket, how });
+                    let stored = Input::Stored { ticket, how };
+                    match self.slow == Some(index) {
+                        true => self.storing.push(stored),
+                        false => self.later(MS, index, stored),
+                    }
                 }
                 Output::Dial if self.cut || !peer_up => {
                     self.later(MS, index, Input::DialFailed);
@@ -225,6 +243,13 @@ impl Pair {
             assert!(self.healing || self.acting().len() < 2, "two writers at {:?}", self.now);
         }
         self.now = end;
+    }
+
+    fn stores_go_on(&mut self) {
+        let Some(index) = self.slow.take() else { return };
+        for stored in std::mem::take(&mut self.storing) {
+            self.later(MS, index, stored);
+        }
     }
 
     fn thaw(&mut self) {
@@ -432,5 +457,4 @@ fn config_goes_to_the_backup_and_is_answered_by_two_disks() {
     let done = Answer::Done { outcome: Outcome::Applied, copies: 2 };
     assert_eq!(pair.node(0).answers, [(ticket, done)]);
     assert!(pair.node(1).gateway.log(Kind::Config).items().contains_key(&key));
-    let _ = SessionId(String::new());
 }

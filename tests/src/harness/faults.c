@@ -2,6 +2,7 @@
  *
  * TANDEM_FAULTS names a folder. While it holds a file of one of these names, calls fail or lie:
  *   fsync   fsync and fdatasync of files in TANDEM_FAULTS_DATA end with EIO
+ *   hang    fsync and fdatasync of these files wait until it is gone
  *   full    files in TANDEM_FAULTS_DATA do not grow and are not written: ENOSPC
  *   clock   the wall clock is off by so many seconds as the file says
  * Everything else is the system's.
@@ -49,8 +50,22 @@ static int fails(const char *name, int fd) {
 #define BROKEN(name, fd, code) \
     if (fails(name, fd)) { errno = code; return -1; }
 
-int fsync(int fd) { REAL(int, "fsync", int); BROKEN("fsync", fd, EIO) return real(fd); }
-int fdatasync(int fd) { REAL(int, "fdatasync", int); BROKEN("fsync", fd, EIO) return real(fd); }
+static void hang(int fd) {
+    while (fails("hang", fd)) usleep(5000);
+}
+
+int fsync(int fd) {
+    REAL(int, "fsync", int);
+    hang(fd);
+    BROKEN("fsync", fd, EIO)
+    return real(fd);
+}
+int fdatasync(int fd) {
+    REAL(int, "fdatasync", int);
+    hang(fd);
+    BROKEN("fsync", fd, EIO)
+    return real(fd);
+}
 
 ssize_t write(int fd, const void *from, size_t n) {
     REAL(ssize_t, "write", int, const void *, size_t);

@@ -57,6 +57,22 @@ impl Faults {
         remove(&self.folder.join("fsync"))
     }
 
+    /// From now on each fsync of the data folder waits.
+    ///
+    /// # Errors
+    /// The trigger cannot be written.
+    pub fn hang_fsync(&self) -> Result {
+        self.on("hang", "")
+    }
+
+    /// What waits goes on.
+    ///
+    /// # Errors
+    /// Nothing waited.
+    pub fn release_fsync(&self) -> Result {
+        remove(&self.folder.join("hang"))
+    }
+
     /// From now on nothing more can be written to the data folder.
     ///
     /// # Errors

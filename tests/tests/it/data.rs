@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tandem_protocol::session::Outcome;
+use tandem_protocol::status::Status;
 use tandem_protocol::wire::session::ServerMessage;
+use tandem_tests::harness::faults::Faults;
 use tandem_tests::harness::operator::{post_keyed, value_of, write};
 use tandem_tests::harness::project::{ALARM, FAST, LEVEL, SETPOINT, WRITES};
 use tandem_tests::harness::wait::let_pass;
@@ -31,6 +33,33 @@ async fn sent_is_not_received() -> Result {
     pair.master().kill().await?;
     pair.backup().becomes_active().await?;
     assert!((value_of(pair.backup().base(), SETPOINT).await? - 3.0).abs() < 0.01);
+    pair.ends(&[]).await
+}
+
+/// A standby that receives and does not store would lose what was answered with its power.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn received_is_not_stored() -> Result {
+    let pair = Pair::named("received_is_not_stored").build()?;
+    let faults = Faults::under(pair.backup())?;
+    pair.master().start().await?;
+    pair.backup().start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let mut operator = Operator::at(pair.master().base()).await?;
+    faults.hang_fsync()?;
+    let start = Instant::now();
+    assert_eq!(operator.writes(SETPOINT, 1.0).await?, (Outcome::Applied, 2));
+    let out = |s: &Status| s.peer.as_ref().is_some_and(|peer| !peer.in_sync);
+    pair.master().shows("counts on its standby no more", Duration::from_secs(8), out).await?;
+    let took = start.elapsed();
+    assert!(took > Duration::from_secs(4), "five seconds are granted: {took:?}");
+    pair.backup().shows("knows that", Duration::from_secs(1), out).await?;
+    let told = pair.master().events().await?;
+    let why = "what it has stored is more than 5 s old";
+    assert!(told.iter().any(|event| event["detail"]["reason"] == why), "{told:?}");
+    assert_eq!(operator.writes(SETPOINT, 2.0).await?, (Outcome::Applied, 1));
+    faults.release_fsync()?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    assert_eq!(operator.writes(SETPOINT, 3.0).await?, (Outcome::Applied, 2));
     pair.ends(&[]).await
 }
 

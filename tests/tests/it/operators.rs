@@ -178,6 +178,50 @@ async fn a_person_moves_the_level() -> Result {
     pair.ends(&[]).await
 }
 
+/// Full transfers that a person asked for, by their kinds of data, as a node has recorded them.
+async fn asked_for(node: &Node) -> Result<Vec<String>> {
+    let fulls = node.events().await?.into_iter().filter(|event| event["kind"] == "fullsync");
+    let asked = fulls.filter(|event| event["detail"]["reason"] == "a person asked for it");
+    Ok(asked.map(|event| event["detail"]["of"].to_string()).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_has_everything_sent_once_more() -> Result {
+    let pair = Pair::named("a_person_has_everything_sent").start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let (a, b) = (pair.master(), pair.backup());
+    let mut operator = Operator::at(a.base()).await?;
+    assert_eq!(operator.writes(SETPOINT, 1.0).await?, (Outcome::Applied, 2));
+    let path = format!("{ROOT}/gwaction/resync");
+    for node in [a, b] {
+        let denied = web::post(node.base(), &path, &[], &Value::Null).await?;
+        assert_eq!(denied.status, 401, "{}", denied.text());
+        assert!(asked_for(node).await?.is_empty());
+    }
+    let term = a.status().await?.term;
+    for (times, at) in [(1, a), (2, b)] {
+        ends_with(at, &["status"], 0).await?;
+        let asked = run(at, &["resync"]).await?;
+        assert!(asked.code == 0 && asked.out.contains("full transfer"), "{asked:?}");
+        for node in [a, b] {
+            until(&format!("{} has a record of both", node.id()), SHOWS_MAX, async || {
+                let told = asked_for(node).await.map_err(|e| vec![e.to_string()])?;
+                let of = |kind| told.iter().filter(|of| of.contains(kind)).count();
+                if (of("config"), of("kept")) == (times, times) { Ok(()) } else { Err(told) }
+            })
+            .await?;
+        }
+        assert_eq!(pair.settles().await?.id(), "a");
+        assert_eq!(operator.writes(SETPOINT, 2.0).await?, (Outcome::Applied, 2));
+    }
+    assert_eq!(a.status().await?.term, term, "the level stood");
+    b.kill().await?;
+    a.shows("alone", SHOWS_MAX, |s| s.peer.as_ref().is_some_and(|peer| !peer.connected)).await?;
+    let alone = run(a, &["resync"]).await?;
+    assert!(alone.code == 1 && alone.err.contains("is not connected"), "{alone:?}");
+    pair.ends(&[]).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_flows_is_counted_on_both_nodes() -> Result {
     let pair = Pair::named("what_flows_is_counted_on_both_nodes").start().await?;

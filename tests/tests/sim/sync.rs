@@ -70,6 +70,31 @@ fn slow_standby() {
     });
 }
 
+/// A standby that receives, and whose disk takes too long: after five seconds it would lose with
+/// its power what was answered for it, and is told so.
+#[test]
+fn a_standby_that_does_not_store() {
+    each_pair(|world| {
+        let before = counter(world, 0);
+        // A commit that has begun takes so long; those after it do not.
+        world.nodes[1].disk.slow = 8 * SECOND;
+        let id = world.operate(0, set(1, 1));
+        until(world, SECOND, "its receipt is enough", |w| w.witness.knows(0, id));
+        never(world, 3_500 * MS, "told too early", |w| !in_sync(w, 0) || !in_sync(w, 1));
+        let out = |w: &World| !in_sync(w, 0) && !in_sync(w, 1);
+        until(world, 1_800 * MS, "out of sync", out);
+        assert_eq!(sync(world, 1), SyncState::OutOfDate, "the standby says so");
+        let alone = world.tally.of("answered alone");
+        let id = world.operate(0, set(2, 7));
+        pass(world, 100 * MS);
+        assert!(world.witness.knows(0, id) && world.tally.of("answered alone") > alone);
+        never(world, 1_500 * MS, "in sync without a disk", |w| in_sync(w, 0) || in_sync(w, 1));
+        world.nodes[1].disk.slow = 0;
+        until(world, 5 * SECOND, "in sync again", |w| in_sync(w, 0) && in_sync(w, 1));
+        assert_eq!(counter(world, 0), before, "the level stays");
+    });
+}
+
 /// Before the standby has confirmed it, nothing is answered alone.
 #[test]
 fn an_answer_waits_for_the_confirmation() {

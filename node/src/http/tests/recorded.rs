@@ -114,19 +114,27 @@ async fn counts_move_with_what_the_rules_say() {
 async fn each_full_transfer_leaves_its_reason() {
     let node = Node::active().await;
     stores(&node, 1);
-    let begins = |archive| {
+    let now = node.driver.clock().now();
+    let sync = |kind, at, archive| {
         let plan = SyncPlan::Full {
             transfer: 1,
-            at: position(1),
+            at: position(at),
             bytes: 9,
             archive,
             head: [0; 32],
             over: false,
             from: 0,
         };
-        let message = Message::Sync { kind: Kind::Config, plan, activations: Vec::new() };
+        Message::Sync { kind, plan, activations: Vec::new() }
+    };
+    let begins = |archive| {
+        let message = sync(Kind::Config, 1, archive);
         let send = Output::Send { link: LinkId(1), lane: Lane::Control, message };
-        node.recording.see(node.driver.clock().now(), &send).unwrap()
+        node.recording.see(now, &send).unwrap()
+    };
+    let arrives = |kind, at| {
+        let message = sync(kind, at, false);
+        node.recording.hear(now, &Input::LinkMessage { link: LinkId(1), message }).unwrap()
     };
     let told = begins(false);
     assert_eq!((told.kind.as_str(), told.severity), ("fullsync", Severity::Info));
@@ -142,9 +150,19 @@ async fn each_full_transfer_leaves_its_reason() {
     assert_eq!(told.severity, Severity::Warning);
     assert!(told.text.contains("held changes"), "{told:?}");
     assert!(begins(false).text.contains("queue past max_disk_mb"));
-    let ask = Message::Request { n: 0, ask: PersonAsk::Config, seen: None };
-    hears(&node, ask);
+    // The receiver.
+    assert!(arrives(Kind::Kept, 7).text.contains("held nothing"));
+    assert!(arrives(Kind::Config, 7).text.contains("queue past max_disk_mb"));
+    let told = arrives(Kind::Config, 1);
+    assert!(told.severity == Severity::Info && told.text.contains("a person asked"), "{told:?}");
+    let ask = |ask| Message::Request { n: 0, ask, seen: None };
+    hears(&node, ask(PersonAsk::Config));
     assert!(begins(false).text.contains("could not apply"));
+    assert!(arrives(Kind::Config, 1).text.contains("could not apply"));
+    // Asked at the other node, and forwarded.
+    hears(&node, ask(PersonAsk::Resync));
+    let told = begins(false);
+    assert!(told.severity == Severity::Info && told.text.contains("a person asked"), "{told:?}");
 }
 
 #[tokio::test]
