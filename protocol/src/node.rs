@@ -76,13 +76,37 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-/// One run of a node's process: random at each start, so that a restart is seen.
+/// One run of a node's process: random at each start, so that a restart is seen. In JSON a text of
+/// 16 digits: JavaScript cannot hold a number of that size.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
 )]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 #[cbor(transparent)]
 pub struct BootId(#[n(0)] pub u64);
+
+/// Why a text names no run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{text}\" is not a run: 16 of 0-9 and a-f")]
+pub struct NotABootId {
+    text: String,
+}
+
+impl TryFrom<String> for BootId {
+    type Error = NotABootId;
+
+    fn try_from(text: String) -> Result<Self, NotABootId> {
+        let whole = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let number = u64::from_str_radix(&text, 16).ok().filter(|_| whole);
+        number.map(BootId).ok_or(NotABootId { text })
+    }
+}
+
+impl From<BootId> for String {
+    fn from(boot: BootId) -> String {
+        boot.to_string()
+    }
+}
 
 impl fmt::Display for BootId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,7 +191,19 @@ pub enum SyncState {
 
 #[cfg(test)]
 mod tests {
-    use super::NodeId;
+    use super::{BootId, NodeId};
+
+    #[test]
+    fn a_run_is_a_text_that_every_language_can_hold() {
+        for (number, json) in [(7, "\"0000000000000007\""), (u64::MAX - 1, "\"fffffffffffffffe\"")]
+        {
+            assert_eq!(serde_json::to_string(&BootId(number)).unwrap(), json);
+            assert_eq!(serde_json::from_str::<BootId>(json).unwrap(), BootId(number));
+        }
+        for wrong in ["7", "\"7\"", "\"+000000000000007\"", "\"00000000000000007\"", "\"\""] {
+            assert!(serde_json::from_str::<BootId>(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_name_is_short_and_plain() {

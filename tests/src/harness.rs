@@ -20,6 +20,7 @@
 //! Nothing here decides anything about the pair: it starts, disturbs and looks. The binaries are
 //! those beside the running executable; `cargo xtask test` and `cargo xtask demo` build them.
 
+pub mod command;
 pub mod faults;
 pub mod host;
 pub mod log;
@@ -38,6 +39,7 @@ pub mod web;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use command::{Ran, run};
 pub use host::Host;
 pub use log::Log;
 pub use netns::Lan;

@@ -61,7 +61,7 @@ impl Gateway {
 
 fn status(name: &str, term: u64) -> Value {
     json!({
-        "pair": "plant", "node": name, "boot": 1, "role": "Master", "sync": "Good", "peer": null,
+        "pair": "plant", "node": name, "boot": "0000000000000001", "role": "Master", "sync": "Good", "peer": null,
         "level": if term > 0 { "Active" } else { "Cold" },
         "term": if term > 0 { json!({ "counter": term, "node": name }) } else { Value::Null },
     })

@@ -387,7 +387,7 @@ mod tests {
             "config": {"here": 12, "there": 12, "pending": 0},
             "kept": {"here": 400, "there": 390, "pending": 10},
             "status": {
-                "pair": "plant", "node": node, "boot": 7, "role": role,
+                "pair": "plant", "node": node, "boot": "0000000000000007", "role": role,
                 "level": level, "term": {"counter": 7, "node": "a"}, "sync": "Good",
                 "peer": {"node": "b", "connected": true, "level": "Cold", "in_sync": true},
             },

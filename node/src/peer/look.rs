@@ -243,7 +243,7 @@ mod tests {
 
     fn health(code: u16, level: &str, fenced: bool) -> String {
         let body = format!(
-            r#"{{"node":"a","boot":7,"role":"Master","level":"{level}","term":null,"fenced":{fenced}}}"#
+            r#"{{"node":"a","boot":"0000000000000007","role":"Master","level":"{level}","term":null,"fenced":{fenced}}}"#
         );
         format!("HTTP/1.1 {code} x\r\ncontent-length: {}\r\n\r\n{body}", body.len())
     }

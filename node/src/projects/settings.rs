@@ -337,6 +337,10 @@ max = 10
                 "[[pipelines]]\nname = \"desk\"\nwebhook = \"ftp://x\"\n",
                 "gateway.toml:1: pipeline \"desk\": webhook must begin with http:// and a host",
             ),
+            (
+                "[[pipelines]]\nname = \"desk\"\nwebhook = \"https://desk/\"\n",
+                "gateway.toml:1: pipeline \"desk\": webhook: https:// is not spoken",
+            ),
             ("system = \n", "gateway.toml:16: "),
         ] {
             let text = error(more);

@@ -240,6 +240,30 @@ fn what_has_no_room_waits_for_space_and_is_stored_once() {
 }
 
 #[test]
+fn config_that_waits_for_the_peer_is_on_disk_up_to_the_queues_size() {
+    const MIB: u64 = 1024 * 1024;
+    for (queue, lasts) in [(8 * MIB, 6..8), (12 * MIB, 10..12), (64 * MIB, 14..15)] {
+        let disk = Disk::default();
+        let mut database = Database::open_backend(disk.clone()).expect("new");
+        database = database.with_config_queue(queue);
+        database.load().expect("loaded");
+        for n in 1..15 {
+            let StoreWrite::Update { update, .. } = update(n, "x", Some(&"x".repeat(1 << 20)))
+            else {
+                panic!("an update")
+            };
+            let kind = Kind::Config;
+            database.commit(&[job(n, vec![StoreWrite::Update { kind, update }])]).expect("stored");
+        }
+        drop(database);
+        let loaded = Database::open_backend(disk).expect("again").load().expect("loaded");
+        let log: Vec<u64> = loaded.config.log.iter().map(|u| u.position.sequence).collect();
+        assert_eq!((loaded.config.position, log.last()), (at(14), Some(&14)));
+        assert!(lasts.contains(&log.len()), "{} of {queue} bytes", log.len());
+    }
+}
+
+#[test]
 fn after_a_crash_all_that_was_reported_is_there() {
     for seed in 1..=60u64 {
         let disk = Disk::default();

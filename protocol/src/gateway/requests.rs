@@ -13,6 +13,7 @@ use crate::gateway::output::{Answer, StoreWrite};
 use crate::gateway::person::Asker;
 use crate::item::{Change, Kind};
 use crate::node::Role;
+use crate::runtime::execute::outcome_item;
 use crate::runtime::{self, Conditions, Elsewhere, Executed};
 use crate::session::Outcome;
 use crate::term::ActivationId;
@@ -210,16 +211,12 @@ impl Gateway {
 }
 
 fn waits_by(request: &Request) -> By {
-    match request {
-        Request::Operate { .. } | Request::Keyed { .. } => By::Operator,
-        Request::Open { .. } => By::Opener,
-        Request::End { .. }
-        | Request::AlarmMoved { .. }
-        | Request::ShelfEnded { .. }
-        | Request::Keep { .. }
-        | Request::Config { .. }
-        | Request::Failover { .. }
-        | Request::Resync
-        | Request::Adopt => By::Room,
+    if matches!(request, Request::Open { .. }) {
+        By::Opener
+    } else if outcome_item(request).is_some() {
+        // Only what may come again is remembered with its outcome.
+        By::Operator
+    } else {
+        By::Room
     }
 }

@@ -254,6 +254,11 @@ fn check_pipeline(pipeline: &PipelineDefinition) -> Result<(), String> {
     if name.is_empty() || name.len() > NAME_MAX_BYTES {
         return Err(format!("pipeline \"{name}\": its name is empty or too long"));
     }
+    if pipeline.webhook.starts_with("https://") {
+        return Err(format!(
+            "pipeline \"{name}\": webhook: https:// is not spoken; name a relay at http:// that is"
+        ));
+    }
     let host = pipeline.webhook.strip_prefix("http://").unwrap_or_default();
     if host.split(['/', '?']).next().is_none_or(str::is_empty) {
         return Err(format!("pipeline \"{name}\": webhook must begin with http:// and a host"));

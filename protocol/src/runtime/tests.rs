@@ -110,13 +110,7 @@ impl Plant {
     }
 
     fn operate(&mut self, id: u64, operation: Operation) -> Executed {
-        self.send(crate::session::Request {
-            id: WriteId(id),
-            floor: WriteId(0),
-            deadline: SessionClock(self.clock.0 + 5_000),
-            resent: false,
-            operation,
-        })
+        self.send(asked(id, false, self.clock.0 + 5_000, operation))
     }
 
     fn send(&mut self, request: crate::session::Request) -> Executed {
@@ -140,6 +134,12 @@ impl Plant {
 
 fn session() -> SessionId {
     SessionId("5e55".to_owned())
+}
+
+/// A session's request that was made with this deadline.
+fn asked(id: u64, resent: bool, deadline: u64, operation: Operation) -> crate::session::Request {
+    let (id, deadline) = (WriteId(id), SessionClock(deadline));
+    crate::session::Request { id, floor: WriteId(0), deadline, resent, operation }
 }
 
 fn write(tag: &str, value: impl Into<serde_json::Value>) -> Operation {
@@ -210,13 +210,7 @@ fn a_lower_id_without_a_record_is_unknown_and_never_run() {
 #[test]
 fn a_late_write_is_expired_and_stays_so() {
     let mut plant = Plant::new();
-    let late = crate::session::Request {
-        id: WriteId(1),
-        floor: WriteId(0),
-        deadline: SessionClock(4_999),
-        resent: true,
-        operation: write("Setpoint", 1),
-    };
+    let late = asked(1, true, 4_999, write("Setpoint", 1));
     check(&plant.send(late.clone()), "runs: expired");
     plant.clock = SessionClock(0);
     check(&plant.send(late), "known: expired");
@@ -227,16 +221,9 @@ fn a_late_write_is_expired_and_stays_so() {
 fn out_of_date_a_resent_id_is_unknown_and_a_new_one_runs() {
     let mut plant = Plant::new();
     plant.elsewhere = Elsewhere::Likely;
-    let request = |id, resent, deadline| crate::session::Request {
-        id: WriteId(id),
-        floor: WriteId(0),
-        deadline: SessionClock(deadline),
-        resent,
-        operation: write("Count", 1),
-    };
-    check(&plant.send(request(1, true, 9_000)), "runs: unknown");
-    check(&plant.send(request(2, true, 0)), "runs: unknown");
-    check(&plant.send(request(3, false, 9_000)), "runs: applied");
+    check(&plant.send(asked(1, true, 9_000, write("Count", 1))), "runs: unknown");
+    check(&plant.send(asked(2, true, 0, write("Count", 1))), "runs: unknown");
+    check(&plant.send(asked(3, false, 9_000, write("Count", 1))), "runs: applied");
     assert_eq!(plant.value("Count"), TagValue::Int(1));
 }
 
@@ -245,16 +232,9 @@ fn expired_is_said_only_where_it_surely_did_not_run() {
     let mut plant = Plant::new();
     plant.elsewhere = Elsewhere::Possible;
     plant.clock = SessionClock(1_000);
-    let request = |id, resent, deadline| crate::session::Request {
-        id: WriteId(id),
-        floor: WriteId(0),
-        deadline: SessionClock(deadline),
-        resent,
-        operation: write("Count", 1),
-    };
-    check(&plant.send(request(1, true, 9_000)), "runs: applied");
-    check(&plant.send(request(2, true, 0)), "runs: unknown");
-    check(&plant.send(request(3, false, 0)), "runs: expired");
+    check(&plant.send(asked(1, true, 9_000, write("Count", 1))), "runs: applied");
+    check(&plant.send(asked(2, true, 0, write("Count", 1))), "runs: unknown");
+    check(&plant.send(asked(3, false, 0, write("Count", 1))), "runs: expired");
     assert_eq!(plant.value("Count"), TagValue::Int(1));
 }
 
@@ -338,11 +318,8 @@ fn outcomes_up_to_the_floor_and_past_the_limit_are_forgotten() {
     }
     assert_eq!(count(&plant), OUTCOMES_MAX);
     let floor = crate::session::Request {
-        id: WriteId(301),
         floor: WriteId(u64::MAX),
-        deadline: SessionClock(9_000),
-        resent: false,
-        operation: write("Setpoint", 1),
+        ..asked(301, false, 9_000, write("Setpoint", 1))
     };
     check(&plant.send(floor), "runs: applied");
     assert_eq!(count(&plant), 1, "its own outcome stays whatever the floor says");

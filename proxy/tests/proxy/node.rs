@@ -211,7 +211,7 @@ impl State {
         let counter = *self.level.borrow();
         let term = counter.map(|counter| json!({"counter": counter, "node": self.id}));
         json!({
-            "pair": "p", "node": self.id, "boot": 1, "role": "Master",
+            "pair": "p", "node": self.id, "boot": "0000000000000001", "role": "Master",
             "level": if counter.is_some() { "Active" } else { "Cold" },
             "term": term, "sync": "Good", "peer": null, "reason": "the test says so",
         })

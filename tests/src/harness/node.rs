@@ -19,6 +19,8 @@ use super::{Error, Result, Socket, binary, web};
 pub const READY_MAX: Duration = Duration::from_secs(20);
 /// A takeover must be over within this time, also on a busy machine.
 pub const TAKEOVER_MAX: Duration = Duration::from_secs(10);
+/// What happened is in the log of events by then.
+const EVENT_MAX: Duration = Duration::from_secs(10);
 
 /// How a node is started.
 #[derive(Debug, Clone)]
@@ -290,6 +292,18 @@ impl Node {
     pub async fn newest_event(&self, kind: &str) -> Result<Option<serde_json::Value>> {
         let events = self.events().await?;
         Ok(events.into_iter().rfind(|event| event.get("kind").is_some_and(|is| is == kind)))
+    }
+
+    /// Waits for an event of its own log of a kind, and gives the newest one.
+    ///
+    /// # Errors
+    /// There is none in time.
+    pub async fn has_event(&self, kind: &str) -> Result<serde_json::Value> {
+        until(&format!("{} has an event of kind {kind}", self.id()), EVENT_MAX, async || {
+            let found = self.newest_event(kind).await.map_err(|e| e.to_string())?;
+            found.ok_or_else(|| "none".to_owned())
+        })
+        .await
     }
 
     /// The events of its own log, oldest first.

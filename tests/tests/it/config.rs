@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tandem_tests::harness::command::run_anywhere;
 use tandem_tests::harness::project::write;
 use tandem_tests::harness::web::{self, Reply};
-use tandem_tests::harness::{Node, Pair, Result, binary, until};
+use tandem_tests::harness::{Node, Pair, Result, binary, run, until};
 
 use super::words::QUEUE_PAST;
 
@@ -20,11 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CHANGED: i32 = 75;
 const DENIED: i32 = 77;
 
-fn token(node: &Node) -> String {
-    let path = node.data().join("admin.token");
-    std::fs::read_to_string(path).expect("a token").trim().to_owned()
-}
-
 async fn ask(
     node: &Node,
     method: &str,
@@ -32,39 +28,10 @@ async fn ask(
     more: &[(&str, &str)],
     body: &str,
 ) -> Result<Reply> {
-    let bearer = format!("Bearer {}", token(node));
+    let bearer = format!("Bearer {}", node.admin_token()?);
     let mut headers = vec![("authorization", bearer.as_str())];
     headers.extend(more);
     web::exchange(method, node.base(), path, &headers, Bytes::from(body.to_owned())).await
-}
-
-/// What a command did.
-#[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-}
-
-/// Runs `tandem-node ARGS` for a node, by its options file.
-async fn run(node: &Node, args: &[&str]) -> Result<Ran> {
-    let file = node.spec().file();
-    command(args, &["--config", &file.display().to_string()]).await
-}
-
-async fn command(args: &[&str], more: &[&str]) -> Result<Ran> {
-    let mut command = tokio::process::Command::new(binary("tandem-node")?);
-    command.args(args).args(more).kill_on_drop(true);
-    let ended = tokio::time::timeout(PATIENCE * 3, command.output()).await.expect("it ends");
-    let ended = ended.expect("it runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok(Ran { code: ended.status.code(), out: text(&ended.stdout), err: text(&ended.stderr) })
 }
 
 /// A folder beside the nodes' own, with a copy of the pair's project.
@@ -131,18 +98,17 @@ async fn the_admin_token_is_its_users_own_and_in_no_log() -> Result {
         let got = web::exchange("GET", node.base(), RESOURCES, &wrong, Bytes::new()).await?;
         assert_eq!(got.status, 401);
         assert_eq!(ask(node, "GET", RESOURCES, &[], "").await?.status, 200);
-        let secret = token(node);
+        let secret = node.admin_token()?;
         assert!(!node.log().says(&secret), "the token is in the log of {}", node.id());
         for path in ["/", "/metrics", "/data/api/v1/redundancy/config"] {
             assert!(!node.get(path).await?.text().contains(&secret), "{path}");
         }
     }
-    assert_ne!(token(pair.master()), token(pair.backup()));
+    assert_ne!(pair.master().admin_token()?, pair.backup().admin_token()?);
     let other = text(&pair.backup().data().join("admin.token"));
-    let ran =
-        command(&["project", "list", "--node", pair.master().base(), "--token-file", &other], &[])
-            .await?;
-    assert_eq!(ran.code, Some(DENIED), "{ran:?}");
+    let asked = ["project", "list", "--node", pair.master().base(), "--token-file", &other];
+    let ran = run_anywhere(&asked).await?;
+    assert_eq!(ran.code, DENIED, "{ran:?}");
     pair.ends(&[]).await
 }
 
@@ -154,48 +120,44 @@ async fn a_folder_is_pushed_pulled_and_never_overwrites_unseen_work() -> Result 
     let (one, two) = (copy(&pair, "one")?, copy(&pair, "two")?);
     let (one, two) = (text(&one), text(&two));
     let same = run(a, &["project", "push", &one, "--json"]).await?;
-    assert_eq!((same.code, &same.json()["pushed"]), (Some(0), &json!(0)), "{same:?}");
+    assert_eq!((same.code, &same.json()["pushed"]), (0, &json!(0)), "{same:?}");
 
     write(&Path::new(&one).join("plant/assets/style.css"), "a{}")?;
     let dry = run(a, &["project", "push", &one, "--dry-run", "--json"]).await?;
-    assert_eq!(
-        (dry.code, &dry.json()["changes"][0]["action"]),
-        (Some(0), &json!("add")),
-        "{dry:?}"
-    );
+    assert_eq!((dry.code, &dry.json()["changes"][0]["action"]), (0, &json!("add")), "{dry:?}");
     assert_eq!(b.get("/p/plant/assets/style.css").await?.status, 404, "nothing was pushed");
     let pushed = run(a, &["project", "push", &one]).await?;
-    assert!(pushed.code == Some(0) && pushed.out.contains("both nodes"), "{pushed:?}");
+    assert!(pushed.code == 0 && pushed.out.contains("both nodes"), "{pushed:?}");
     assert!(pushed.out.contains("plant/assets/style.css"), "{pushed:?}");
     assert_eq!(b.get("/p/plant/assets/style.css").await?.text(), "a{}");
 
     // Another folder gets it, and works on.
     let pulled = run(b, &["project", "pull", &two]).await?;
-    assert_eq!(pulled.code, Some(0), "{pulled:?}");
+    assert_eq!(pulled.code, 0, "{pulled:?}");
     let style = Path::new(&two).join("plant/assets/style.css");
     assert_eq!(std::fs::read_to_string(&style).expect("pulled"), "a{}");
     write(&style, "b{}")?;
-    assert_eq!(run(a, &["project", "push", &two]).await?.code, Some(0));
+    assert_eq!(run(a, &["project", "push", &two]).await?.code, 0);
 
     // The first one has not seen that.
     write(&Path::new(&one).join("plant/assets/style.css"), "c{}")?;
     let refused = run(a, &["project", "push", &one]).await?;
-    assert_eq!(refused.code, Some(CHANGED), "{refused:?}");
+    assert_eq!(refused.code, CHANGED, "{refused:?}");
     assert!(refused.err.contains("--force"), "{refused:?}");
     assert_eq!(a.get("/p/plant/assets/style.css").await?.text(), "b{}");
-    assert_eq!(run(a, &["project", "push", &one, "--force"]).await?.code, Some(0));
+    assert_eq!(run(a, &["project", "push", &one, "--force"]).await?.code, 0);
     assert_eq!(b.get("/p/plant/assets/style.css").await?.text(), "c{}");
 
     // The backup does not take it, and says what to run.
     write(&Path::new(&one).join("plant/assets/style.css"), "d{}")?;
     let at_backup = run(b, &["project", "push", &one]).await?;
-    assert_eq!(at_backup.code, Some(1), "{at_backup:?}");
+    assert_eq!(at_backup.code, 1, "{at_backup:?}");
     let offered = format!("tandem-node project push {one} --node {}", a.base());
     assert!(at_backup.err.contains(&offered), "{at_backup:?}");
 
     write(&Path::new(&one).join("plant/project.toml"), "start = \"away\"\n")?;
     let broken = run(a, &["project", "push", &one]).await?;
-    assert!(broken.code == Some(65) && broken.err.contains("project.toml:1"), "{broken:?}");
+    assert!(broken.code == 65 && broken.err.contains("project.toml:1"), "{broken:?}");
     let listed = run(a, &["project", "list", "--json"]).await?.json();
     assert_eq!(
         (&listed["items"][0]["project"], &listed["items"][0]["pages"]),
@@ -203,14 +165,14 @@ async fn a_folder_is_pushed_pulled_and_never_overwrites_unseen_work() -> Result 
     );
 
     // A project leaves by its own command only; a folder that lost it says so.
-    assert_eq!(run(b, &["project", "delete", "plant"]).await?.code, Some(1), "not the backup");
-    assert_eq!(run(a, &["project", "delete", "plan"]).await?.code, Some(65), "there is none");
+    assert_eq!(run(b, &["project", "delete", "plant"]).await?.code, 1, "not the backup");
+    assert_eq!(run(a, &["project", "delete", "plan"]).await?.code, 65, "there is none");
     std::fs::remove_dir_all(Path::new(&two).join("plant")).expect("it was there");
     let left = run(a, &["project", "push", &two]).await?;
-    assert!(left.code == Some(0) && left.out.contains("project delete plant"), "{left:?}");
+    assert!(left.code == 0 && left.out.contains("project delete plant"), "{left:?}");
     assert_eq!(b.get("/p/plant/assets/style.css").await?.text(), "c{}");
     let gone = run(a, &["project", "delete", "plant"]).await?;
-    assert!(gone.code == Some(0) && gone.out.contains("both nodes"), "{gone:?}");
+    assert!(gone.code == 0 && gone.out.contains("both nodes"), "{gone:?}");
     assert_eq!(b.get("/p/plant/assets/style.css").await?.status, 404);
     pair.ends(&[]).await
 }
@@ -257,7 +219,7 @@ async fn a_large_project_is_pushed_in_parts_while_the_pair_goes_on() -> Result {
     }
     let before = pair.master().status().await?.term;
     let pushed = run(pair.master(), &["project", "push", &text(&folder), "--json"]).await?;
-    assert_eq!(pushed.code, Some(0), "{}", pushed.err);
+    assert_eq!(pushed.code, 0, "{}", pushed.err);
     assert_eq!((&pushed.json()["pushed"], &pushed.json()["copies"]), (&json!(20), &json!(2)));
     assert_eq!(pair.master().status().await?.term, before, "the level stood");
     let last = pair.backup().get("/p/plant/assets/19.bin").await?;
@@ -291,13 +253,13 @@ async fn what_was_put_aside_comes_back_by_the_archive_command() -> Result {
     let listed = run(a, &["archive", "list", "--json"]).await?.json();
     assert_eq!(listed["items"][0]["name"], "config-1000.cbor");
     let shown = run(a, &["archive", "show", "config-1000.cbor"]).await?;
-    assert!(shown.code == Some(0) && shown.out.contains("plant/assets/lost.css"), "{shown:?}");
+    assert!(shown.code == 0 && shown.out.contains("plant/assets/lost.css"), "{shown:?}");
     let none = run(a, &["archive", "apply", "config-1000.cbor"]).await?;
-    assert_eq!(none.code, Some(64), "{none:?}");
+    assert_eq!(none.code, 64, "{none:?}");
     let choice =
         ["archive", "apply", "config-1000.cbor", "--item", "project/plant/assets/lost.css"];
     let applied = run(a, &choice).await?;
-    assert!(applied.code == Some(0) && applied.out.contains("both nodes"), "{applied:?}");
+    assert!(applied.code == 0 && applied.out.contains("both nodes"), "{applied:?}");
     assert_eq!(b.get("/p/plant/assets/lost.css").await?.text(), "lost{}");
     assert_eq!(b.get("/p/plant/assets/other.css").await?.status, 404, "it was not chosen");
     pair.ends(&[]).await
@@ -316,7 +278,7 @@ async fn an_open_waits_for_the_first_projects() -> Result {
     });
     let folder = text(pair.project().folder());
     let pushed = run(pair.master(), &["project", "push", &folder]).await?;
-    assert_eq!(pushed.code, Some(0), "{pushed:?}");
+    assert_eq!(pushed.code, 0, "{pushed:?}");
     let page = opening.await.expect("no panic")?;
     assert_eq!(page, "first");
     pair.ends(&[]).await

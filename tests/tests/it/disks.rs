@@ -77,14 +77,6 @@ async fn values_go_on(operator: &mut Operator) -> Result {
     Ok(())
 }
 
-async fn has_event(node: &Node, kind: &str) -> Result<serde_json::Value> {
-    until(&format!("{} has an event of kind {kind}", node.id()), SOON, async || {
-        let found = node.newest_event(kind).await.map_err(|e| e.to_string())?;
-        found.ok_or_else(|| "none".to_owned())
-    })
-    .await
-}
-
 /// What was answered last is there, or the one after it of which nobody could say; wholly.
 fn kept(operator: &Operator, last: u32) {
     let held = operator.bound.props.get("n").and_then(serde_json::Value::as_u64);
@@ -153,7 +145,7 @@ async fn full_disk_with_peer() -> Result {
     let request = operator.request(large(2), Duration::from_secs(5));
     operator.sends(&request).await?;
     pair.backup().becomes_active().await?;
-    let event = has_event(pair.backup(), "level").await?;
+    let event = pair.backup().has_event("level").await?;
     assert!(event.to_string().contains("its disk is full"), "{event}");
     operator.resumes_at(pair.backup().base()).await?;
     let resent = tandem_protocol::session::Request { resent: true, ..request };
@@ -188,7 +180,7 @@ async fn full_disk_both() -> Result {
     let active = one_active(&pair).await?;
     operator.resumes_at(active.base()).await?;
     values_go_on(&mut operator).await?;
-    has_event(pair.master(), "disk").await?;
+    pair.master().has_event("disk").await?;
     disk_a.free()?;
     disk_b.free()?;
     // Neither is started anew.
@@ -234,7 +226,7 @@ async fn failed_fsync_alone() -> Result {
     assert!(refused, "{outcome:?}");
     values_go_on(&mut operator).await?;
     assert_eq!(pair.master().status().await?.level, Level::Active, "alone it stays active");
-    has_event(pair.master(), "disk").await?;
+    pair.master().has_event("disk").await?;
     // A disk that works again is not believed until the process reads it anew.
     faults.mend_fsync()?;
     let (outcome, _) = operator.writes(SETPOINT, 3.0).await?;
@@ -268,9 +260,9 @@ async fn failed_fsync_with_peer() -> Result {
     let request = operator.request(write(SETPOINT, 2.0), Duration::from_secs(5));
     operator.sends(&request).await?;
     pair.backup().becomes_active().await?;
-    let event = has_event(pair.backup(), "level").await?;
+    let event = pair.backup().has_event("level").await?;
     assert!(event.to_string().contains("disk"), "the reason is told: {event}");
-    has_event(pair.master(), "disk").await?;
+    pair.master().has_event("disk").await?;
     operator.resumes_at(pair.backup().base()).await?;
     let resent = Request { resent: true, ..request };
     operator.sends(&resent).await?;

@@ -6,44 +6,14 @@ use serde_json::Value;
 use tandem_protocol::node::Level;
 use tandem_protocol::session::Outcome;
 use tandem_tests::harness::project::SETPOINT;
-use tandem_tests::harness::{Error, Node, Operator, Pair, Result, binary, until, web};
+use tandem_tests::harness::{Error, Node, Operator, Pair, Ran, Result, run, until, web};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const ROOT: &str = "/data/api/v1/redundancy";
-/// A command ends within this time, also on a busy machine.
-const COMMAND_MAX: Duration = Duration::from_secs(20);
 /// Counts and states are as they should be within this time.
 const SHOWS_MAX: Duration = Duration::from_secs(10);
-
-/// What a command did.
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-}
-
-/// `tandem-node ARGS --config FILE-of-the-node`.
-async fn run(node: &Node, args: &[&str]) -> Result<Ran> {
-    let wrong = |why: String| Error::Wire { what: format!("tandem-node {args:?}"), why };
-    let mut command = tokio::process::Command::new(binary("tandem-node")?);
-    command.args(args).arg("--config").arg(node.spec().file()).kill_on_drop(true);
-    command.stdin(std::process::Stdio::null());
-    let ran = timeout(COMMAND_MAX, command.output()).await;
-    let ran = ran.map_err(|_| wrong("did not end".to_owned()))?;
-    let ran = ran.map_err(|e| wrong(e.to_string()))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let code = ran.status.code().unwrap_or(-1);
-    Ok(Ran { code, out: text(&ran.stdout), err: text(&ran.stderr) })
-}
 
 /// Runs a command until it ends with this code.
 async fn ends_with(node: &Node, args: &[&str], code: i32) -> Result<Ran> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tandem_tests::harness::wait::until_true;
-use tandem_tests::harness::{Pair, Result, until};
+use tandem_tests::harness::{Pair, Result};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn balancers_and_scripts() -> Result {
@@ -29,21 +29,6 @@ async fn balancers_and_scripts() -> Result {
     let info = b.get("/system/gwinfo").await?.text();
     assert!(info.contains("RedundantNodeActiveStatus=Cold;"), "{info}");
     let status = a.get("/data/api/v1/redundancy").await?.json();
-    for key in [
-        "role",
-        "projectState",
-        "activityLevel",
-        "localId",
-        "peerId",
-        "peerConnected",
-        "hasConfigAccess",
-        "syncPending",
-        "failoverPending",
-        "uptime",
-        "lastSyncTimestamp",
-    ] {
-        assert!(status.get(key).is_some(), "{key} in {status}");
-    }
     assert_eq!(status.get("activityLevel"), Some(&Value::from("Active")));
     assert_eq!(status.get("peerConnected"), Some(&Value::from(true)));
     pair.ends(&[]).await
@@ -55,18 +40,11 @@ async fn the_survivor_says_why() -> Result {
     assert_eq!(pair.settles().await?.id(), "a");
     pair.master().kill().await?;
     pair.backup().becomes_active().await?;
-    let event = until("an event of the takeover", Duration::from_secs(5), async || {
-        match pair.backup().newest_event("level").await {
-            Ok(Some(event)) => Ok(event),
-            Ok(None) => Err("none".to_owned()),
-            Err(e) => Err(e.to_string()),
-        }
-    })
-    .await?;
+    let event = pair.backup().has_event("level").await?;
     for key in ["term", "reason", "fsync_ms", "incident"] {
         assert!(event.pointer(&format!("/detail/{key}")).is_some(), "{key} in {event}");
     }
-    assert!(pair.backup().newest_event("evidence").await?.is_some(), "and how it was known");
+    pair.backup().has_event("evidence").await?;
     pair.ends(&[]).await
 }
 

@@ -205,6 +205,12 @@ fn changes_while_away(queue: u64, expected_full: u64) {
             let there = |w: &World| item(w, backup, "one").and(item(w, backup, "five")).is_some();
             until(&mut world, 10 * SECOND, "the backup has all", there);
             assert_eq!(full(&world) - before, expected_full, "seed {seed}");
+            settle(&mut world);
+            // Nothing waits any more, and with the next update that is on disk.
+            let all = config(&world, master).sequence;
+            deployed(&mut world, "last");
+            let shared = world.nodes[master].disk.durable().ledger.config_shared;
+            assert!(shared >= all, "{shared} of {all} wait for nobody");
             end(world);
         }
     }

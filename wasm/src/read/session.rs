@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tandem_client::protocol::alarm::{AlarmState, Priority, Shelf};
 use tandem_client::protocol::event::{EventPosition, KeptEvent, Severity, What};
-use tandem_client::protocol::node::{BootId, Level, Role, SyncState};
+use tandem_client::protocol::node::{Level, Role, SyncState};
 use tandem_client::protocol::session::{Outcome, SessionId, Token, WriteId};
 use tandem_client::protocol::status::{NodeAddress, PeerStatus, Status};
 use tandem_client::protocol::tag::{Quality, TagValue};
@@ -95,13 +95,13 @@ fn bound(mut f: Fields) -> Read<Bound> {
 }
 
 fn status(mut f: Fields) -> Read<Status> {
-    let (pair, node) = (f.maybe_name("pair")?, f.name("node")?);
+    let (pair, node, boot) = (f.maybe_name("pair")?, f.name("node")?, f.name("boot")?);
     let (term, peer) = (f.maybe("term", term)?, f.maybe("peer", peer)?);
     let addresses = f.list("addresses", address)?;
     let made = Status {
         pair,
         node,
-        boot: BootId(f.number("boot")),
+        boot,
         role: role(&mut f, "role"),
         level: level(&mut f, "level"),
         fenced: f.flag_or("fenced", false),

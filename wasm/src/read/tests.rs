@@ -255,7 +255,8 @@ fn each_message_is_read_as_it_was_written() {
 
 #[test]
 fn what_may_be_missing_may_be_missing() {
-    let text = r#"{"type":"standby","status":{"node":"a","boot":1,"role":"Master","level":"Cold",
+    let text = r#"{"type":"standby","status":{"node":"a","boot":"0000000000000001",
+        "role":"Master","level":"Cold",
         "sync":"Good","later":[1]}}"#;
     let expected: ServerMessage = serde_json::from_str(text).unwrap();
     assert_eq!(server_message(text), Ok(expected));
@@ -272,6 +273,7 @@ fn what_is_wrong_is_named() {
         (r#"{"type":"pong","n":1,"level":"Hot","clock":1}"#, "level"),
         (r#"{"type":"outcome","id":1,"copies":300,"outcome":"applied"}"#, "copies"),
         (r#"{"type":"moved","node":"a b"}"#, "node"),
+        (r#"{"type":"standby","status":{"node":"a","boot":7}}"#, "boot"),
         (r#"{"type":"values","values":[1]}"#, "values"),
     ];
     for (text, field) in rows {

@@ -16,8 +16,13 @@ struct Alone {
 
 impl Alone {
     fn new() -> Alone {
+        Alone::with(|_| {})
+    }
+
+    fn with(change: impl Fn(&mut Options)) -> Alone {
         let mut options = options(0, Role::Master);
         options.settings.join_wait_ms = 0;
+        change(&mut options);
         let gateway = Gateway::new(Instant::ZERO, UnixMs(0), options, Loaded::default());
         let (waits, answers, events) = (Vec::new(), Vec::new(), Vec::new());
         let disk = Stored::Durable;
@@ -60,8 +65,11 @@ impl Alone {
     }
 
     fn said(&self, what: &str) -> usize {
-        let disk = self.events.iter().filter(|event| event.kind == EventKind::Disk);
-        disk.filter(|event| event.text.contains(what)).count()
+        self.events_of(EventKind::Disk).filter(|event| event.text.contains(what)).count()
+    }
+
+    fn events_of(&self, kind: EventKind) -> impl Iterator<Item = &GatewayEvent> {
+        self.events.iter().filter(move |event| event.kind == kind)
     }
 }
 
@@ -113,4 +121,29 @@ fn what_has_no_room_is_unknown_and_durable_when_there_is() {
     assert_eq!(node.gateway.disk.durable(Kind::Config).sequence, 2, "nothing lost, nothing twice");
     assert_eq!(node.config(), Some(APPLIED));
     assert_eq!((node.said("is full"), node.said("again")), (1, 1));
+}
+
+#[test]
+fn a_queue_that_is_past_its_size_says_so_once() {
+    let mut node = Alone::with(|options| options.config_queue_max_bytes = 2_000);
+    let past = |node: &Alone| node.events_of(EventKind::Queue).count();
+    let fill = |node: &mut Alone| {
+        let before = past(node);
+        let held = (0..100).take_while(|_| {
+            assert_eq!(node.config(), Some(APPLIED), "it is no reason to refuse");
+            past(node) == before
+        });
+        held.count()
+    };
+    let held = fill(&mut node);
+    assert!((5..90).contains(&held), "{held}");
+    let event = node.events_of(EventKind::Queue).last().unwrap();
+    assert!(event.text.contains("its next sync is full"), "{event:?}");
+    assert_eq!(event.detail, [("reason", "queue past max_disk_mb".to_owned())]);
+    fill(&mut node);
+    assert_eq!(past(&node), 1, "the other node needs everything since then");
+    // It has come, has all of it, and is away again.
+    let all = node.gateway.log(Kind::Config).position().sequence;
+    node.gateway.config_shared(all);
+    assert_eq!((fill(&mut node), past(&node)), (held, 2));
 }
