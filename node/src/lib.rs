@@ -32,6 +32,7 @@ pub mod run;
 pub mod sessions;
 pub mod store;
 pub mod telemetry;
+mod threads;
 
 pub use error::{Error, Result};
 

@@ -32,7 +32,9 @@ use crate::driver::{self, Driver, Ended, Inbox, Published, Rooms, Senders};
 use crate::error::{Error, Result};
 use crate::live::Live;
 use crate::options::Options;
-use crate::{events, http, logs, modules, peer, projects, recording, sessions, store, telemetry};
+use crate::{
+    events, http, logs, modules, peer, projects, recording, sessions, store, telemetry, threads,
+};
 
 mod parent;
 mod port;
@@ -202,6 +204,7 @@ fn start_thread(runtime: Runtime, driver: Driver, tell: oneshot::Sender<Ended>) 
     std::thread::Builder::new()
         .name("driver".to_owned())
         .spawn(move || {
+            threads::run_first();
             let ended = runtime.block_on(driver.run());
             runtime.shutdown_background();
             // Nobody waits only when the process is ending already.

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::threads;
 
 mod archive;
 mod database;
@@ -102,7 +103,10 @@ pub fn spawn(
     let (jobs, queue) = mpsc::channel(QUEUE);
     let thread = std::thread::Builder::new()
         .name("store".to_owned())
-        .spawn(move || run(database, clock, queue, &stored))
+        .spawn(move || {
+            threads::run_first();
+            run(database, clock, queue, &stored);
+        })
         .map_err(|e| Error::Setup { what: "start the thread store", reason: e.to_string() })?;
     Ok((Handle { jobs }, thread))
 }
