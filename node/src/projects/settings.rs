@@ -2,32 +2,18 @@
 //! JSON that the pair replicates.
 //!
 //! Each tag and each alarm is read by itself, so that a mistake in one is told with its line and
-//! key. What a tag does is not decided here.
+//! key. What is a mistake is not decided here: the rules are those of `GatewaySettings::check`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tandem_protocol::alarm::{AlarmDefinition, PipelineDefinition};
-use tandem_protocol::limits::{NAME_MAX_BYTES, TAG_PATH_MAX_BYTES, TEXT_MAX_BYTES};
-use tandem_protocol::runtime::definitions::GatewaySettings;
-use tandem_protocol::tag::{TagDefinition, TagKind, TagPath, TagValue};
+use tandem_protocol::runtime::definitions::{GatewaySettings, Part};
+use tandem_protocol::tag::{TagDefinition, TagKind};
 use toml::Spanned;
 
 use super::Error;
-
-/// Tags of one gateway: all are held in memory and each keeps a slot for its value.
-const TAGS_MAX: usize = 100_000;
-/// Alarms of one gateway: all raised ones are sent with `opened`.
-const ALARMS_MAX: usize = 10_000;
-
-/// Pipelines of one gateway: each is a place that people look at.
-const PIPELINES_MAX: usize = 1_000;
-
-const HOST_ITEMS: &[&str] = &["cpu", "memory", "disk", "net_in", "net_out"];
-const WAVES: &[&str] = &["sine", "ramp", "square", "walk", "counter"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,158 +33,32 @@ struct File {
 pub(super) fn read(path: &Path, text: &str) -> Result<Bytes, Error> {
     let file: File = toml::from_str(text).map_err(|e| toml_error(path, text, &e))?;
     let place = Place { path, text };
-    for (what, value) in [("system", &file.system), ("contact", &file.contact)] {
-        if value.len() > TEXT_MAX_BYTES {
-            return Err(place.error(0, format!("{what}: longer than {TEXT_MAX_BYTES} bytes")));
-        }
-    }
-    let tags = tags(&place, file.tags)?;
-    let alarms = alarms(&place, file.alarms, &tags)?;
-    let tags = tags.into_values().collect();
-    let pipelines = pipelines(&place, file.pipelines)?;
+    let starts = |tables: &[Spanned<toml::Table>]| -> Vec<usize> {
+        tables.iter().map(|table| table.span().start).collect()
+    };
+    let begin = [starts(&file.tags), starts(&file.alarms), starts(&file.pipelines)];
+    let tags = file.tags.into_iter().map(|table| place.tag(table)).collect::<Result<_, _>>()?;
+    let alarms =
+        file.alarms.into_iter().map(|table| place.part(table)).collect::<Result<_, _>>()?;
+    let pipelines =
+        file.pipelines.into_iter().map(|table| place.part(table)).collect::<Result<_, _>>()?;
     let File { system, contact, .. } = file;
     let settings = GatewaySettings { system, contact, tags, alarms, pipelines };
     // What the node itself would not put in force must not reach the store.
-    settings.check().map_err(|message| place.error(0, message))?;
+    settings.check().map_err(|mistake| {
+        let [tags, alarms, pipelines] = &begin;
+        let (list, number) = match mistake.part {
+            Part::Top => return place.error(0, mistake.to_string()),
+            Part::Tag(number) => (tags, number),
+            Part::Alarm(number) => (alarms, number),
+            Part::Pipeline(number) => (pipelines, number),
+        };
+        let at = list.get(number).copied().unwrap_or(0);
+        place.error(place.key(at, mistake.key), mistake.to_string())
+    })?;
     serde_json::to_vec(&settings)
         .map(Bytes::from)
         .map_err(|e| place.error(0, format!("cannot be stored: {e}")))
-}
-
-fn tags(
-    place: &Place<'_>,
-    tables: Vec<Spanned<toml::Table>>,
-) -> Result<BTreeMap<TagPath, TagDefinition>, Error> {
-    if tables.len() > TAGS_MAX {
-        return Err(place.error(0, format!("tags: {} of them, at most {TAGS_MAX}", tables.len())));
-    }
-    let mut tags = BTreeMap::new();
-    for table in tables {
-        let at = table.span().start;
-        let keys: Vec<String> = table.get_ref().keys().cloned().collect();
-        let tag: TagDefinition = place.part(table)?;
-        let wrong = |key: &str, message: String| {
-            place.error(place.key(at, key), format!("tag \"{}\": {key}: {message}", tag.path))
-        };
-        check_kind(&tag.kind, &keys).map_err(|(key, message)| wrong(&key, message))?;
-        if tag.unit.len() > NAME_MAX_BYTES {
-            return Err(wrong("unit", format!("longer than {NAME_MAX_BYTES} bytes")));
-        }
-        if tags.contains_key(&tag.path) {
-            return Err(wrong("path", "defined twice".to_owned()));
-        }
-        tags.insert(tag.path.clone(), tag);
-    }
-    Ok(tags)
-}
-
-/// The key that is wrong and why.
-type Wrong = (String, String);
-
-fn check_kind(kind: &TagKind, keys: &[String]) -> Result<(), Wrong> {
-    let wrong = |key: &str, message: String| Err((key.to_owned(), message));
-    let one_of = |key: &str, value: &str, allowed: &[&str]| {
-        if allowed.contains(&value) {
-            return Ok(());
-        }
-        wrong(key, format!("\"{value}\" is not one of {}", allowed.join(", ")))
-    };
-    match kind {
-        TagKind::Host { item } => one_of("item", item, HOST_ITEMS),
-        TagKind::Simulator { wave, period_ms, low, high, cycle_ms } => {
-            one_of("wave", wave, WAVES)?;
-            if !(10..=10_000).contains(period_ms) {
-                return wrong("period_ms", format!("{period_ms} is not from 10 to 10000"));
-            }
-            if *cycle_ms < *period_ms {
-                return wrong("cycle_ms", format!("{cycle_ms} is below period_ms"));
-            }
-            if !(low.is_finite() && high.is_finite() && low < high) {
-                return wrong("low", format!("{low} is not below high {high}"));
-            }
-            Ok(())
-        }
-        TagKind::Memory { initial, min, max } => {
-            let low = min.unwrap_or(f64::NEG_INFINITY);
-            let high = max.unwrap_or(f64::INFINITY);
-            if low.is_nan() || high.is_nan() || low > high {
-                return wrong("min", format!("{low} is above max {high}"));
-            }
-            match initial {
-                TagValue::Text(text) if text.len() > TEXT_MAX_BYTES => {
-                    wrong("initial", format!("longer than {TEXT_MAX_BYTES} bytes"))
-                }
-                TagValue::Text(_) | TagValue::Bool(_) => Ok(()),
-                TagValue::Int(_) | TagValue::Float(_) => match initial.as_f64() {
-                    Some(value) if value.is_finite() && (low..=high).contains(&value) => Ok(()),
-                    _ => wrong("initial", format!("{initial} is not from {low} to {high}")),
-                },
-            }
-        }
-        // serde lets extra keys of a kind without fields pass.
-        TagKind::Counting => {
-            match keys.iter().find(|k| !matches!(k.as_str(), "path" | "unit" | "kind")) {
-                None => Ok(()),
-                Some(key) => wrong(key, "unknown key of a counting tag".to_owned()),
-            }
-        }
-    }
-}
-
-fn alarms(
-    place: &Place<'_>,
-    tables: Vec<Spanned<toml::Table>>,
-    tags: &BTreeMap<TagPath, TagDefinition>,
-) -> Result<Vec<AlarmDefinition>, Error> {
-    if tables.len() > ALARMS_MAX {
-        let message = format!("alarms: {} of them, at most {ALARMS_MAX}", tables.len());
-        return Err(place.error(0, message));
-    }
-    let mut names = BTreeSet::new();
-    let mut alarms = Vec::new();
-    for table in tables {
-        let at = table.span().start;
-        let alarm: AlarmDefinition = place.part(table)?;
-        let wrong = |key: &str, message: String| {
-            let message = format!("alarm \"{}\": {key}: {message}", alarm.name);
-            Err(place.error(place.key(at, key), message))
-        };
-        if alarm.name.is_empty()
-            || alarm.name.len() > TAG_PATH_MAX_BYTES
-            || alarm.name.chars().any(char::is_control)
-        {
-            let rule = format!("1 to {TAG_PATH_MAX_BYTES} bytes, no control character");
-            return wrong("name", rule);
-        }
-        if !names.insert(alarm.name.clone()) {
-            return wrong("name", "defined twice".to_owned());
-        }
-        if !tags.contains_key(&alarm.tag) {
-            return wrong("tag", format!("there is no tag \"{}\"", alarm.tag));
-        }
-        if alarm.above.is_none() && alarm.below.is_none() {
-            return wrong("above", "an alarm needs above, below or both".to_owned());
-        }
-        if !alarm.hysteresis.is_finite() || alarm.hysteresis < 0.0 {
-            return wrong("hysteresis", format!("{} is not 0 or more", alarm.hysteresis));
-        }
-        if alarm.text.len() > TEXT_MAX_BYTES {
-            return wrong("text", format!("longer than {TEXT_MAX_BYTES} bytes"));
-        }
-        alarms.push(alarm);
-    }
-    Ok(alarms)
-}
-
-fn pipelines(
-    place: &Place<'_>,
-    tables: Vec<Spanned<toml::Table>>,
-) -> Result<Vec<PipelineDefinition>, Error> {
-    if tables.len() > PIPELINES_MAX {
-        let message = format!("pipelines: {} of them, at most {PIPELINES_MAX}", tables.len());
-        return Err(place.error(0, message));
-    }
-    tables.into_iter().map(|table| place.part(table)).collect()
 }
 
 /// Where errors are told.
@@ -208,7 +68,23 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Reads one `[[tags]]` or `[[alarms]]` part.
+    /// Reads one `[[tags]]` part.
+    fn tag(&self, table: Spanned<toml::Table>) -> Result<TagDefinition, Error> {
+        let at = table.span().start;
+        let keys: Vec<String> = table.get_ref().keys().cloned().collect();
+        let tag: TagDefinition = self.part(table)?;
+        // serde lets extra keys of a kind without fields pass.
+        let extra = |key: &&String| !matches!(key.as_str(), "path" | "unit" | "kind");
+        match keys.iter().find(extra).filter(|_| tag.kind == TagKind::Counting) {
+            None => Ok(tag),
+            Some(key) => {
+                let message = format!("tag \"{}\": {key}: unknown key of a counting tag", tag.path);
+                Err(self.error(self.key(at, key), message))
+            }
+        }
+    }
+
+    /// Reads one part of a list.
     fn part<T: DeserializeOwned>(&self, table: Spanned<toml::Table>) -> Result<T, Error> {
         let at = table.span().start;
         toml::Value::Table(table.into_inner()).try_into().map_err(|e: toml::de::Error| {
@@ -335,11 +211,11 @@ max = 10
             ),
             (
                 "[[pipelines]]\nname = \"desk\"\nwebhook = \"ftp://x\"\n",
-                "gateway.toml:1: pipeline \"desk\": webhook must begin with http:// and a host",
+                "gateway.toml:18: pipeline \"desk\": webhook: must begin with http:// and a host",
             ),
             (
                 "[[pipelines]]\nname = \"desk\"\nwebhook = \"https://desk/\"\n",
-                "gateway.toml:1: pipeline \"desk\": webhook: https:// is not spoken",
+                "gateway.toml:18: pipeline \"desk\": webhook: https:// is not spoken",
             ),
             ("system = \n", "gateway.toml:16: "),
         ] {
