@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 
 /// Events held in memory, and at least as many in the file.
 pub const NODE_EVENTS_MAX: usize = 10_000;
+/// With so many the file is written anew, with those in memory.
+const REWRITE_AT: usize = 2 * NODE_EVENTS_MAX;
 /// Events on their way to the file.
 const QUEUE: usize = 1024;
 
@@ -53,16 +55,27 @@ impl Handle {
         Handle { shared: Arc::new(shared), lines: None }
     }
 
-    /// A log with a file, `events.jsonl` in `folder`; its thread ends with the last handle.
+    /// A log with a file, `events.jsonl` in `folder`; its thread ends with the last handle. Where
+    /// the disk has no room for it, it goes on in memory.
     ///
     /// # Errors
-    /// The file cannot be read or written.
+    /// The file cannot be read.
     pub fn open(folder: &Path) -> Result<Handle> {
         let path = folder.join("events.jsonl");
         let mut handle = Handle::in_memory();
         let recent = read(&path)?;
-        let mut file = Lines::rewrite(&path, &recent)?;
+        let file = Lines::rewrite(&path, &recent).or_else(|error| {
+            tracing::warn!(%error, "the event log cannot be shortened");
+            Lines::resume(&path)
+        });
         *handle.shared.recent.write().unwrap_or_else(PoisonError::into_inner) = recent;
+        let mut file = match file {
+            Ok(file) => file,
+            Err(error) => {
+                tracing::warn!(%error, "events are held in memory only");
+                return Ok(handle);
+            }
+        };
         let (lines, mut queue) = mpsc::channel(QUEUE);
         handle.lines = Some(lines);
         let shared = Arc::downgrade(&handle.shared);
@@ -169,10 +182,23 @@ impl Lines {
         for event in events {
             push_line(&mut text, event);
         }
-        std::fs::write(&partial, &text).map_err(wrong)?;
-        std::fs::rename(&partial, path).map_err(wrong)?;
-        let file = OpenOptions::new().append(true).open(path).map_err(wrong)?;
+        let written = std::fs::write(&partial, &text)
+            .and_then(|()| std::fs::rename(&partial, path))
+            .and_then(|()| OpenOptions::new().append(true).open(path));
+        let file = written.map_err(|error| {
+            // What is left of it would take the space that is lacking.
+            let _ = std::fs::remove_file(&partial);
+            wrong(error)
+        })?;
         Ok(Lines { path: path.to_owned(), file, count: events.len() })
+    }
+
+    /// Goes on at the end of the file as it is; it is written anew after some more events.
+    fn resume(path: &Path) -> Result<Lines> {
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        let file =
+            file.map_err(|source| Error::File { what: "write", path: path.to_owned(), source })?;
+        Ok(Lines { path: path.to_owned(), file, count: REWRITE_AT - QUEUE })
     }
 
     fn append(
@@ -180,12 +206,20 @@ impl Lines {
         event: &Recorded,
         recent: impl Fn() -> Option<VecDeque<Recorded>>,
     ) -> Result<()> {
-        if self.count >= 2 * NODE_EVENTS_MAX
+        if self.count >= REWRITE_AT
             && let Some(recent) = recent()
         {
-            // What is in memory has this event already, or soon will have pushed it out.
-            *self = Lines::rewrite(&self.path, &recent)?;
-            return Ok(());
+            match Lines::rewrite(&self.path, &recent) {
+                // What is in memory has this event already, or soon will have pushed it out.
+                Ok(written) => {
+                    *self = written;
+                    return Ok(());
+                }
+                Err(error) => {
+                    tracing::info!(%error, "the event log cannot be shortened");
+                    self.count = REWRITE_AT - QUEUE;
+                }
+            }
         }
         let mut line = Vec::new();
         push_line(&mut line, event);
@@ -210,7 +244,7 @@ mod tests {
     use tandem_protocol::event::{NodeEvent, Severity};
     use tandem_protocol::time::UnixMs;
 
-    use super::{Handle, Lines, NODE_EVENTS_MAX, Recorded, read};
+    use super::{Handle, Lines, NODE_EVENTS_MAX, QUEUE, REWRITE_AT, Recorded, read};
 
     fn event(n: u64) -> NodeEvent {
         NodeEvent {
@@ -220,6 +254,10 @@ mod tests {
             text: format!("event {n}"),
             detail: serde_json::Map::new(),
         }
+    }
+
+    fn recorded(number: u64) -> Recorded {
+        Recorded { number, event: event(number) }
     }
 
     #[test]
@@ -234,12 +272,43 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_cannot_be_written_anew_goes_on_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.jsonl");
+        Lines::rewrite(&path, &[recorded(1)].into()).expect("written");
+        // A folder stands where the new one would be written.
+        std::fs::create_dir(path.with_extension("jsonl.partial")).expect("a folder");
+        let handle = Handle::open(folder.path()).expect("it starts");
+        assert_eq!(handle.recent().len(), 1);
+        handle.record(event(2));
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while read(&path).expect("read").len() < 2 && std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
+        assert_eq!(read(&path).expect("read").len(), 2);
+        // Nor when it has grown: what happens is still written.
+        let mut lines = Lines::resume(&path).expect("opened");
+        lines.count = REWRITE_AT;
+        lines.append(&recorded(3), || Some([recorded(3)].into())).expect("appended");
+        assert_eq!((read(&path).expect("read").len(), lines.count), (3, REWRITE_AT - QUEUE + 1));
+    }
+
+    #[test]
+    fn without_a_file_events_are_held_in_memory() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("events.jsonl")).expect("a folder");
+        let handle = Handle::open(folder.path()).expect("it starts");
+        handle.record(event(1));
+        assert_eq!(handle.recent().len(), 1);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("read").count(), 1, "no partial file");
+    }
+
+    #[test]
     fn a_restart_reads_what_was_written_and_leaves_out_half_a_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("events.jsonl");
-        let line = |number| Recorded { number, event: event(number) };
-        let mut lines = Lines::rewrite(&path, &[line(1)].into()).expect("written");
-        lines.append(&line(2), || None).expect("appended");
+        let mut lines = Lines::rewrite(&path, &[recorded(1)].into()).expect("written");
+        lines.append(&recorded(2), || None).expect("appended");
         let mut text = std::fs::read(&path).expect("read");
         text.extend_from_slice(b"{\"time\":3,");
         std::fs::write(&path, text).expect("written");

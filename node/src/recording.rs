@@ -121,7 +121,7 @@ impl Handle {
                 self.lock().counts.stored(now, *ticket);
                 None
             }
-            Input::Request { request: Request::Resync, .. } => {
+            Input::Request { request: Request::Resync | Request::Adopt, .. } => {
                 self.lock().wished = Some(now);
                 None
             }
@@ -142,7 +142,9 @@ impl Handle {
             }
             Message::Sync { kind, plan, .. } => return self.syncs(now, *kind, plan, false),
             Message::Request { ask: PersonAsk::Config, .. } => self.lock().unapplied = Some(now),
-            Message::Request { ask: PersonAsk::Resync, .. } => self.lock().wished = Some(now),
+            Message::Request { ask: PersonAsk::Resync | PersonAsk::Adopt, .. } => {
+                self.lock().wished = Some(now);
+            }
             _ => {}
         }
         None

@@ -190,8 +190,7 @@ impl Core {
         let around = peer::Around { peer: options.peer.clone(), live: live.clone() };
         let links = peer.links(around, handle.levels());
         let rooms = Rooms { links, store, events: events.clone(), recording: recording.clone() };
-        let stall_max = options.shared.permit_length();
-        let driver = Driver::new(gateway, inbox, published, rooms, stall_max);
+        let driver = Driver::new(gateway, inbox, published, rooms);
         let (tell, ended) = oneshot::channel();
         start_thread(runtime, driver, tell)?;
         let stop = senders.stop;

@@ -102,6 +102,12 @@ pub struct AlarmState {
     #[n(9)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shelved: Option<Shelf>,
+    /// Counts what people did with its shelf: of two states the one with more is the later. An end
+    /// by time does not count, for both nodes see it. Clients are not told.
+    #[n(10)]
+    #[cbor(default)]
+    #[serde(skip)]
+    pub shelvings: u64,
 }
 
 impl AlarmState {

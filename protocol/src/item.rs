@@ -101,6 +101,17 @@ pub struct Update {
     pub alone: bool,
 }
 
+/// About how many bytes an item takes in memory and in a full transfer.
+pub fn size_of(key: &ItemKey, body: &Bytes) -> usize {
+    key.provider.len() + key.key.len() + body.len() + 32
+}
+
+/// Bytes of the names and bodies in one update.
+pub fn bytes_of(changes: &[Change]) -> usize {
+    let change = |c: &Change| c.key.key.len() + c.body.as_ref().map_or(0, Bytes::len);
+    changes.iter().map(change).sum()
+}
+
 impl Update {
     /// About how many bytes it takes on the wire and in memory.
     pub fn size(&self) -> usize {

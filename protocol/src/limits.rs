@@ -70,8 +70,14 @@ pub const CONFIG_QUEUE_UPDATES: usize = 262_144;
 pub const MAX_DISK_MB_MIN: u64 = 8;
 /// The most `max_disk_mb`: the queue is held in memory too, beside the items themselves.
 pub const MAX_DISK_MB_MAX: u64 = 1_024;
-/// All items of one kind: they are held in memory on both nodes.
+/// All changes of one update: it travels in one frame, with room for names.
+pub const UPDATE_MAX_BYTES: usize = PEER_FRAME_MAX_BYTES - 1024 * 1024;
+/// All items of one kind: they are held in memory on both nodes. Kept where they are made; a full
+/// transfer may bring twice as much, for what two nodes did apart is joined.
 pub const ITEMS_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Of the kept items so much is left for writes, acks and alarms: sessions and modules take none
+/// of it.
+pub const ITEMS_RESERVED_BYTES: usize = 32 * 1024 * 1024;
 /// One item (a file of a project): it travels in one frame.
 pub const ITEM_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Activations a node remembers.
@@ -109,7 +115,8 @@ pub const APPLY_RETRY: Duration = Duration::from_secs(10);
 pub const APPLY_RETRY_MAX: Duration = Duration::from_secs(600);
 /// A verdict must follow the hellos within this time.
 pub const VERDICT_WAIT: Duration = Duration::from_secs(1);
-/// Peer connections that have not said hello: a pair needs one, a flood gets no more than this.
+/// Connections that others have dialed and that have not said hello: a pair needs one, a flood gets
+/// no more than this. Past it the oldest ends, so that the newest, which may be the peer, is heard.
 pub const GREETINGS_MAX: usize = 16;
 /// Words of a peer between two of this node's heartbeats, beside the data that windows bound. A
 /// pair says a few; a node that was stalled finds no more than its peer says within a failover

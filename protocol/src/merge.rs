@@ -116,7 +116,7 @@ pub fn merge(
     if merged.kept + merged.joined + merged.replaced > 0 {
         if merged.replaced > 0 {
             let text = format!(
-                "both gateways were active: {} changes were replaced by later ones, see report {}",
+                "the gateways worked apart: {} changes were replaced by later ones, see report {}",
                 merged.replaced,
                 report.key()
             );

@@ -1,5 +1,6 @@
 //! A driver with real rules and a real store, alone on its thread.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -24,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Running {
     handle: Handle,
     events: events::Handle,
+    peer: peer::Handle,
     stop: mpsc::Sender<()>,
     driver: JoinHandle<Ended>,
     store: JoinHandle<()>,
@@ -37,7 +39,6 @@ fn start(folder: &Path) -> Running {
     let (store, store_thread) =
         store::spawn(database, clock, senders.stored.clone()).expect("a thread");
     let settings = SharedSettings::default();
-    let stall_max = settings.permit_length();
     let options = Options {
         node,
         boot: BootId(1),
@@ -60,14 +61,14 @@ fn start(folder: &Path) -> Running {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let around = peer::Around { peer: None, live: Live::new() };
-    let links = peer::Handle::new(clock, senders.links, runtime.handle().clone())
-        .links(around, handle.levels());
+    let peer = peer::Handle::new(clock, senders.links, runtime.handle().clone());
+    let links = peer.links(around, handle.levels());
     let events = events::Handle::in_memory();
     let recording = recording::Handle::new(clock, false, Default::default());
     let rooms = Rooms { links, store, events: events.clone(), recording };
-    let driver = Driver::new(gateway, inbox, published, rooms, stall_max);
+    let driver = Driver::new(gateway, inbox, published, rooms);
     let driver = std::thread::spawn(move || runtime.block_on(driver.run()));
-    Running { handle, events, stop: senders.stop, driver, store: store_thread }
+    Running { handle, events, peer, stop: senders.stop, driver, store: store_thread }
 }
 
 async fn active(handle: &Handle) {
@@ -86,7 +87,8 @@ async fn a_node_alone_is_active_answers_and_stops() {
     let answer = timeout(PATIENCE, node.handle.request(Request::Failover { seen: None }));
     assert!(matches!(answer.await.expect("in time"), Answer::Refused { .. }));
     let level = node.events.recent().into_iter().find(|event| event.kind == "level");
-    assert!(level.is_some(), "{:?}", node.events.recent());
+    let took = level.and_then(|event| event.detail.get("activation_ms")?.as_str()?.parse().ok());
+    assert!(took.is_some_and(|ms: f64| ms > 0.0), "measured: {:?}", node.events.recent());
 
     node.stop.send(()).await.expect("a driver");
     assert_eq!(node.driver.join().expect("no panic"), Ended::Stopped);
@@ -124,6 +126,34 @@ async fn what_a_module_says_of_itself_is_the_health_of_the_node() {
     told(255, "").await;
     node.stop.send(()).await.expect("a driver");
     assert_eq!(node.driver.join().expect("no panic"), Ended::Stopped);
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_connection_that_sent_garbage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = start(folder.path());
+    active(&node.handle).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let mut stranger = std::net::TcpStream::connect(address).expect("a connection");
+    let (taken, remote) = listener.accept().expect("a connection");
+    let read_ahead = bytes::Bytes::from_static(&[0xff; 64]);
+    node.peer.accept(taken, read_ahead, remote, false);
+    // It says its challenge, and ends what is no message.
+    let mut said = Vec::new();
+    stranger.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+    let _ = stranger.read_to_end(&mut said);
+    let refused = |event: &tandem_protocol::event::NodeEvent| event.kind == "refused";
+    let until = std::time::Instant::now() + PATIENCE;
+    while !node.events.recent().iter().any(refused) && std::time::Instant::now() < until {
+        tokio::task::yield_now().await;
+    }
+    let before = std::time::Instant::now();
+    node.stop.send(()).await.expect("a driver");
+    assert_eq!(node.driver.join().expect("no panic"), Ended::Stopped);
+    let took = before.elapsed();
+    assert!(took < Duration::from_millis(300), "{took:?}: it waits for what was said to nobody");
+    node.store.join().expect("no panic");
 }
 
 #[tokio::test]

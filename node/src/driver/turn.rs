@@ -16,7 +16,9 @@ use std::time::Duration;
 use tandem_protocol::event::{NodeEvent, Severity};
 use tandem_protocol::gateway::Gateway;
 use tandem_protocol::gateway::input::{Input, Request, RequestTicket, StoreTicket, Stored};
-use tandem_protocol::gateway::output::{Answer, EventKind, GatewayEvent, Output, StoreWrite};
+use tandem_protocol::gateway::output::{
+    ACTIVATION_MS, Answer, EventKind, GatewayEvent, Output, StoreWrite,
+};
 use tandem_protocol::limits::INPUTS_PER_CLOCK_LOOK;
 use tandem_protocol::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
@@ -72,8 +74,6 @@ pub struct Driver {
     not_stored: Vec<StoreTicket>,
     due: Instant,
     last: Instant,
-    /// Half the failover timeout: a stall that is longer is no matter of a moment.
-    stall_max: Duration,
     ended: Option<Ended>,
 }
 
@@ -90,7 +90,6 @@ impl Driver {
         inbox: Inbox,
         published: Arc<Published>,
         rooms: Rooms,
-        stall_max: Duration,
     ) -> Driver {
         let clock = published.clock;
         let now = clock.now();
@@ -107,7 +106,6 @@ impl Driver {
             not_stored: Vec::new(),
             due: now,
             last: now,
-            stall_max,
             ended: None,
         }
     }
@@ -168,8 +166,10 @@ impl Driver {
     fn take(&mut self, event: Event, due: Option<Instant>) {
         match event {
             Event::Link(LinkEvent { at, what }) => {
+                // Half the failover timeout: a stall that is longer is no matter of a moment.
+                let stall_max = self.gateway.settings().permit_length();
                 let at = match due {
-                    Some(due) if at.since(due) < self.stall_max => at.min(due - TICK),
+                    Some(due) if at.since(due) < stall_max => at.min(due - TICK),
                     Some(_) | None => at,
                 };
                 self.link(at, what);
@@ -217,7 +217,8 @@ impl Driver {
             }
             LinkWhat::Garbage { link, reason } => {
                 if links.knows(link) {
-                    links.close(link);
+                    // Its reader has ended it: nobody is left who would say that all is sent.
+                    links.abort(link);
                     self.input(at, Input::LinkGarbage { link, reason });
                 } else {
                     links.flushed();
@@ -340,7 +341,12 @@ impl Driver {
     }
 
     fn event(&mut self, event: GatewayEvent) {
-        let GatewayEvent { severity, kind, text, detail } = event;
+        let GatewayEvent { severity, kind, text, mut detail } = event;
+        if let Some((_, took)) = detail.iter_mut().find(|(name, _)| *name == ACTIVATION_MS) {
+            // The permit is the next output. The input that led here is the stored term.
+            let passed = self.clock.now().since(self.last);
+            *took = format!("{:.3}", passed.as_secs_f64() * 1_000.0);
+        }
         let facts: Vec<String> =
             detail.iter().map(|(name, fact)| format!("{name}={fact}")).collect();
         let facts = facts.join(" ");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tandem_protocol::gateway::input::{LinkId, LookId, Side};
 use tandem_protocol::gateway::output::Lane;
-use tandem_protocol::limits::CHUNKS_IN_FLIGHT;
+use tandem_protocol::limits::{CHUNKS_IN_FLIGHT, GREETINGS_MAX};
 use tandem_protocol::wire::peer::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -20,8 +20,9 @@ use super::{Around, Connection, Reporter, dialer, feed, link, look};
 use crate::driver::LevelNow;
 use crate::event::{LinkWhat, Opened, Purpose};
 
-/// Connections without a verdict: the peer's old and new one, and strangers.
-const LINKS_MAX: usize = 16;
+/// Connections at a time: those that greet, whose number the rules bound, the link, the one that
+/// follows it, and this node's own dial.
+const LINKS_MAX: usize = GREETINGS_MAX + 4;
 /// Messages that wait on a control connection; the rules let far fewer be on their way.
 const CONTROL_QUEUE: usize = 4096;
 /// Chunks that wait on a bulk connection.

@@ -51,12 +51,18 @@ impl Gateway {
     pub(super) fn all_shared(&mut self) {
         self.answers.alone_marking = false;
         self.answers.alone_marked = false;
+        self.nothing_alone();
+        self.ledger.out_of_date = false;
+    }
+
+    /// All that this node ever answered alone is at the other node too: of the next time that both
+    /// work, only what comes from here on counts.
+    pub(super) fn nothing_alone(&mut self) {
         self.answers.alone_at = None;
         self.answers.alone_before_start_ms = None;
         self.ledger.alone_from = None;
         self.ledger.alone_last = None;
         self.ledger.alone_times.clear();
-        self.ledger.out_of_date = false;
         self.disk.ledger_changed();
     }
 

@@ -114,16 +114,16 @@ impl Gateway {
     }
 
     pub(super) fn link_garbage(&mut self, link: LinkId, reason: Refusal) {
-        let dialer = self.greetings.remove(&link).is_some();
+        let greeting = self.greetings.remove(&link);
         self.break_link(link, reason, "bytes that are no peer message");
-        if dialer {
-            self.redial_later();
+        if let Some(greeting) = greeting {
+            self.greeting_over(&greeting);
         }
     }
 
     pub(super) fn link_down(&mut self, link: LinkId) {
-        if self.greetings.remove(&link).is_some() {
-            self.redial_later();
+        if let Some(greeting) = self.greetings.remove(&link) {
+            self.greeting_over(&greeting);
             return;
         }
         if self.link.as_ref().is_some_and(|l| l.id == link) {

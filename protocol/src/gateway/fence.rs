@@ -98,6 +98,8 @@ impl Gateway {
             self.begin_link_anew("stood down after a stall");
         } else {
             self.unfence();
+            // It may have been given the level just before it was stalled.
+            self.say_took();
         }
     }
 

@@ -78,6 +78,7 @@ impl Gateway {
             self.link_ended();
             return;
         }
+        self.hear();
         let holds = matches!(self.level, LevelState::Active(_) | LevelState::Taking(_));
         let moves = match kind {
             Goodbye::HandedOver | Goodbye::StoppingWithout | Goodbye::StandbyLeaving => true,

@@ -45,6 +45,11 @@ impl Greeting {
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
+
+    /// Whether this node has dialed it: when it ends, there is another dial.
+    pub(super) fn dialed(&self) -> bool {
+        matches!(self.state, State::AwaitChallenge | State::AwaitAnswer { .. })
+    }
 }
 
 impl Gateway {
@@ -68,16 +73,33 @@ impl Gateway {
                 State::AwaitHello { nonce }
             }
         };
-        let over = match (self.stopping, self.greetings.len() >= GREETINGS_MAX) {
-            (true, _) => Some((Refusal::Stopping, "this node stops")),
-            (false, true) => Some((Refusal::TooSlow, "too many connections without a hello")),
-            (false, false) => None,
-        };
-        if let Some((reason, why)) = over {
-            self.close_link(link, reason, why);
+        if self.stopping {
+            self.close_link(link, Refusal::Stopping, "this node stops");
             return;
         }
         self.greetings.insert(link, Greeting { state, deadline });
+        self.bound_greetings();
+    }
+
+    /// Past their number the oldest that was dialed by another makes room: a peer says hello at
+    /// once, and whoever waits without a word cannot keep it out.
+    fn bound_greetings(&mut self) {
+        let others = || self.greetings.iter().filter(|(_, greeting)| !greeting.dialed());
+        if others().count() <= GREETINGS_MAX {
+            return;
+        }
+        let oldest = others().min_by_key(|(link, greeting)| (greeting.deadline, **link));
+        if let Some(link) = oldest.map(|(link, _)| *link) {
+            self.greetings.remove(&link);
+            self.close_link(link, Refusal::TooSlow, "too many connections without a hello");
+        }
+    }
+
+    /// A connection that greeted is gone: the peer is dialed again, if it was this node's dial.
+    pub(super) fn greeting_over(&mut self, greeting: &Greeting) {
+        if greeting.dialed() {
+            self.redial_later();
+        }
     }
 
     /// A message on a connection that is not the link yet.
@@ -96,11 +118,8 @@ impl Gateway {
                 Message::Refuse { reason, detail },
             ) => self.refused(link, reason, &detail),
             (state, _) => {
-                let dialer = matches!(state, State::AwaitChallenge | State::AwaitAnswer { .. });
                 self.break_link(link, Refusal::Unexpected, "a message before the hello");
-                if dialer {
-                    self.redial_later();
-                }
+                self.greeting_over(&Greeting { state, deadline: greeting.deadline });
             }
         }
     }
@@ -277,9 +296,9 @@ impl Gateway {
         let late: Vec<LinkId> =
             self.greetings.iter().filter(|(_, g)| now >= g.deadline).map(|(l, _)| *l).collect();
         for link in late {
-            self.greetings.remove(&link);
+            let greeting = self.greetings.remove(&link);
             self.close_link(link, Refusal::TooSlow, "no hello in time");
-            self.redial_later();
+            greeting.iter().for_each(|greeting| self.greeting_over(greeting));
         }
     }
 

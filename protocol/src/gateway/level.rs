@@ -15,7 +15,7 @@ use crate::event::Severity;
 use crate::gateway::Gateway;
 use crate::gateway::disk::After;
 use crate::gateway::fence::Fence;
-use crate::gateway::output::{EventKind, Output, Permit};
+use crate::gateway::output::{ACTIVATION_MS, EventKind, Output, Permit};
 use crate::gateway::reason::TakeReason;
 use crate::limits::ACTIVATIONS_MAX;
 use crate::node::{Level, Role};
@@ -234,8 +234,11 @@ impl Gateway {
             ("detection_ms", millis(detection)),
             ("decision_ms", millis(decision)),
             ("fsync_ms", millis(self.now.since(decided))),
-            ("activation_ms", millis(std::time::Duration::ZERO)),
         ];
+        if !self.was_stalled() && self.merge_hold.is_none() {
+            // Effects are allowed with the next output; the driver says how long that took.
+            detail.push((ACTIVATION_MS, millis(std::time::Duration::ZERO)));
+        }
         if let Some((_, held)) = handed {
             detail.push(("held_ms", millis(held)));
         }
@@ -243,7 +246,7 @@ impl Gateway {
     }
 
     fn retaken(&mut self, activation: Activation, reason: TakeReason) {
-        let term = activation.term.clone();
+        let (term, incident) = (activation.term.clone(), incident(&activation));
         // Updates went on in the old term until now.
         let now_at = self.kept.position().sequence;
         if let [.., before, last] = self.ledger.activations.as_mut_slice() {
@@ -253,12 +256,15 @@ impl Gateway {
         }
         if let LevelState::Active(active) = &mut self.level {
             active.activation = Activation { start: now_at, ..activation };
+            // Clients quote both.
+            active.reason = reason;
         }
         let detail = vec![
             ("from", Level::Active.to_string()),
             ("to", Level::Active.to_string()),
             ("reason", reason.to_string()),
             ("term", term.to_string()),
+            ("incident", incident),
         ];
         let text = format!("stays Active in term {term}: {reason}");
         self.event(Severity::Info, EventKind::Level, text, detail);
@@ -268,7 +274,7 @@ impl Gateway {
         self.tell_history();
     }
 
-    fn say_took(&mut self) {
+    pub(super) fn say_took(&mut self) {
         let LevelState::Active(active) = &self.level else { return };
         let term = active.activation.term.clone();
         let Some(link) = self.link.as_ref().filter(|l| l.established()) else { return };

@@ -217,6 +217,10 @@ pub enum Answer {
     DiskFull,
 }
 
+/// A fact of a level's event: from the durable term to the first effect being allowed. For the rules
+/// an input takes no time; who drives them writes what it took. Missing where effects must wait.
+pub const ACTIVATION_MS: &str = "activation_ms";
+
 /// A line of a node's own log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayEvent {

@@ -132,9 +132,7 @@ impl Gateway {
         match kind {
             Kind::Kept => {
                 self.ledger.activations = activations;
-                self.ledger.alone_from = None;
-                self.ledger.alone_last = None;
-                self.ledger.alone_times.clear();
+                self.nothing_alone();
                 if let Some(link) = &mut self.link {
                     link.shared = position.sequence;
                     link.tail = None;

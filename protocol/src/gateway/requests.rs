@@ -11,11 +11,12 @@ use crate::gateway::input::{Expected, Request, RequestTicket};
 use crate::gateway::level::LevelState;
 use crate::gateway::output::{Answer, StoreWrite};
 use crate::gateway::person::Asker;
-use crate::item::{Change, Kind};
+use crate::item::{Change, Kind, bytes_of};
+use crate::limits::{ITEMS_MAX_BYTES, ITEMS_RESERVED_BYTES, UPDATE_MAX_BYTES};
 use crate::node::Role;
 use crate::runtime::execute::outcome_item;
 use crate::runtime::{self, Conditions, Elsewhere, Executed};
-use crate::session::Outcome;
+use crate::session::{Operation, Outcome};
 use crate::term::ActivationId;
 use crate::time::UnixMs;
 use crate::wire::peer::PersonAsk;
@@ -61,6 +62,10 @@ impl Gateway {
         if let Some(other) = expect.iter().find(|e| seen(&e.key) != e.changed) {
             let key = other.key.clone();
             self.answer(ticket, Answer::Changed { key });
+            return;
+        }
+        if let Some(refusal) = self.too_large(Kind::Config, &changes, ITEMS_MAX_BYTES) {
+            self.answer(ticket, refusal);
             return;
         }
         let lineage = match self.config.position().activation {
@@ -111,7 +116,8 @@ impl Gateway {
                 self.answer(ticket, Answer::Done { outcome: Outcome::Unknown, copies: 0 });
             }
             Executed::Changes { changes, outcome } => {
-                if let Some(refusal) = self.disk.refusal() {
+                let too_large = || self.too_large(Kind::Kept, &changes, most_kept(&request));
+                if let Some(refusal) = self.disk.refusal().or_else(too_large) {
                     self.answer(ticket, refusal);
                     return;
                 }
@@ -121,11 +127,26 @@ impl Gateway {
                 self.mark_known(&request);
                 // It may rest on an update that is not confirmed yet.
                 let sequence = self.kept.position().sequence;
-                let pending = Pending { sequence, ticket, outcome, by: By::Room };
+                let pending = Pending { sequence, ticket, outcome, by };
                 self.answers.of(Kind::Kept).answers.push_back(pending);
             }
             Executed::Refused(answer) => self.answer(ticket, answer),
         }
+    }
+
+    /// Why these changes may not be made: each update must fit into a frame, and all items of a
+    /// kind into the memory of both nodes.
+    fn too_large(&self, kind: Kind, changes: &[Change], most: usize) -> Option<Answer> {
+        let bytes = bytes_of(changes);
+        let reason = if bytes > UPDATE_MAX_BYTES {
+            format!("{bytes} bytes at once: at most {UPDATE_MAX_BYTES}")
+        } else if !self.log(kind).has_room(changes, most) {
+            let most = most / 1024 / 1024;
+            format!("all {} state may take {most} MiB, and does", kind.as_str())
+        } else {
+            return None;
+        };
+        Some(Answer::Refused { reason })
     }
 
     /// What the other node may have run of what a client sends again.
@@ -208,6 +229,25 @@ impl Gateway {
             self.request_kept(ticket, request);
         }
     }
+}
+
+/// How much all kept items may take after this request: what a plant is operated with comes last.
+fn most_kept(request: &Request) -> usize {
+    let operates = match request {
+        Request::Open { .. } | Request::Keep { .. } => false,
+        Request::Operate { request, .. } => {
+            !matches!(request.operation, Operation::Props { .. } | Operation::Page { .. })
+        }
+        Request::Keyed { .. }
+        | Request::End { .. }
+        | Request::AlarmMoved { .. }
+        | Request::ShelfEnded { .. }
+        | Request::Config { .. }
+        | Request::Failover { .. }
+        | Request::Resync
+        | Request::Adopt => true,
+    };
+    ITEMS_MAX_BYTES - if operates { 0 } else { ITEMS_RESERVED_BYTES }
 }
 
 fn waits_by(request: &Request) -> By {

@@ -83,6 +83,11 @@ impl Handover {
         self.given.is_some()
     }
 
+    /// Whether this counter is older than that of the level which the peer is to have.
+    pub(super) fn gave_later(&self, counter: u64) -> bool {
+        self.given.as_ref().is_some_and(|given| counter < given.counter)
+    }
+
     pub(super) fn due(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let giving = self.giving.as_ref().map(|g| (g.machine.due(now), "switchover"));
         let stop = self.stop_by.map(|at| (at, "stop"));
@@ -300,9 +305,10 @@ impl Gateway {
     }
 
     /// The peer has refused the level that was given to it; its counter is spent.
-    pub(super) fn given_was_declined(&mut self, counter: u64) {
-        let Some(given) = self.handover.given.take() else { return };
-        debug_assert!(given.counter <= counter, "a peer declines what it was given");
+    pub(super) fn given_was_declined(&mut self) {
+        if self.handover.given.take().is_none() {
+            return;
+        }
         self.ledger.choice = None;
         self.handover.rest.moved(self.now);
         if self.handover.stop_by.is_some() {

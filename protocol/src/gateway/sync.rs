@@ -258,8 +258,7 @@ impl Gateway {
         if complete && !self.ledger.config_complete {
             self.ledger.config_complete = true;
         }
-        self.ledger.alone_from = None;
-        self.disk.ledger_changed();
+        self.nothing_alone();
         self.send(link, Message::SyncConfirmed { kept, in_sync: true, n });
         self.event(Severity::Info, EventKind::Sync, "in sync with the active node", Vec::new());
         self.out.push_back(Output::StatusChanged);

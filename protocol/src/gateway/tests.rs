@@ -19,12 +19,16 @@ use crate::settings::{RecoveryMode, SharedSettings};
 use crate::time::{Instant, UnixMs};
 use crate::wire::peer::{Message, Refusal};
 
+#[path = "tests/config.rs"]
+mod config;
 #[path = "tests/disk.rs"]
 mod disk;
 #[path = "tests/goodbye.rs"]
 mod goodbye;
 #[path = "tests/health.rs"]
 mod health;
+#[path = "tests/greeting.rs"]
+mod greeting;
 #[path = "tests/merge.rs"]
 mod merge;
 #[path = "tests/switchover.rs"]
@@ -272,7 +276,7 @@ impl Pair {
         self.nodes[index].as_mut().unwrap()
     }
 
-    fn open(&mut self, index: usize, ticket: u64) {
+    fn operate(&mut self, index: usize, ticket: u64) {
         let request = Request::Keyed {
             key: format!("k{ticket}"),
             operation: crate::session::Operation::Write {
@@ -282,6 +286,12 @@ impl Pair {
         };
         let ticket = RequestTicket(ticket);
         self.input(index, Input::Request { ticket, request, wall: UnixMs(2_000) });
+    }
+
+    /// A fact of the newest event of this kind; nothing where it has none.
+    fn fact(&mut self, index: usize, kind: EventKind, name: &str) -> Option<String> {
+        let event = self.node(index).events.iter().rfind(|event| event.kind == kind)?;
+        event.detail.iter().find(|(n, _)| *n == name).map(|(_, fact)| fact.clone())
     }
 
     fn kill(&mut self, index: usize) {
@@ -301,7 +311,7 @@ fn a_pair_that_starts_has_one_active_and_is_in_sync() {
         assert_eq!(pair.node(index).gateway.status().sync, SyncState::Good, "node {index}");
     }
     assert_eq!(pair.node(1).gateway.status().level, Level::Cold);
-    pair.open(0, 1);
+    pair.operate(0, 1);
     pair.run(100 * MS);
     let (ticket, answer) = pair.node(0).answers.pop().unwrap();
     assert_eq!(ticket, RequestTicket(1));
@@ -317,7 +327,7 @@ fn a_killed_active_is_followed_within_milliseconds() {
     pair.kill(0);
     pair.run(12 * MS);
     assert_eq!(pair.acting(), [1]);
-    pair.open(1, 1);
+    pair.operate(1, 1);
     pair.run(100 * MS);
     assert!(matches!(
         pair.node(1).answers.pop(),
@@ -331,7 +341,7 @@ fn a_returned_node_stays_standby_and_catches_up() {
     pair.run(500 * MS);
     pair.kill(0);
     pair.run(200 * MS);
-    pair.open(1, 1);
+    pair.operate(1, 1);
     pair.run(200 * MS);
     let mut again = options(0, Role::Master);
     again.boot = BootId(99);
@@ -441,20 +451,4 @@ fn a_store_that_fails_leaves_no_active_without_a_durable_term() {
         }
     }
     assert_eq!(permits, 0);
-}
-
-#[test]
-fn config_goes_to_the_backup_and_is_answered_by_two_disks() {
-    let mut pair = Pair::new(|_, _| {});
-    pair.run(500 * MS);
-    let key = crate::item::ItemKey::new("project", "plant/project.toml");
-    let body = Some(bytes::Bytes::from_static(b"title = \"Plant\""));
-    let changes = vec![crate::item::Change { key: key.clone(), body }];
-    let request = Request::Config { changes, expect: Vec::new() };
-    let ticket = RequestTicket(5);
-    pair.input(0, Input::Request { ticket, request, wall: UnixMs(1) });
-    pair.run(100 * MS);
-    let done = Answer::Done { outcome: Outcome::Applied, copies: 2 };
-    assert_eq!(pair.node(0).answers, [(ticket, done)]);
-    assert!(pair.node(1).gateway.log(Kind::Config).items().contains_key(&key));
 }

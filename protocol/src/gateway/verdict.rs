@@ -224,6 +224,10 @@ impl Gateway {
 
     /// The node that the verdict named cannot have the level: this one takes it.
     pub(super) fn heard_declined(&mut self, counter: u64, reason: &str) {
+        if self.handover.gave_later(counter) {
+            // It says nothing of the level that was given since, which the peer may be taking.
+            return;
+        }
         self.heed_counter(counter);
         let text = format!("the peer declined the level: {reason}");
         self.event(Severity::Warning, EventKind::Level, text, Vec::new());
@@ -231,7 +235,7 @@ impl Gateway {
         if let Some(link) = &mut self.link {
             link.active = Some(self.options.node.clone());
         }
-        self.given_was_declined(counter);
+        self.given_was_declined();
         let waits = matches!(self.level, LevelState::Standby | LevelState::Undecided { .. });
         if !waits || self.stopping {
             return;

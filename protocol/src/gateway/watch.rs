@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::activity::liveness::{Liveness, Voice};
 use crate::event::Severity;
 use crate::gateway::Gateway;
+use crate::gateway::greeting::Greeting;
 use crate::gateway::input::{LinkId, Options};
 use crate::gateway::level::LevelState;
 use crate::gateway::look::Looks;
@@ -125,7 +126,9 @@ impl Gateway {
             return;
         }
         self.dialer.due = None;
-        let busy = self.dialer.dialing || self.link.is_some() || !self.greetings.is_empty();
+        // A stranger who greets on this node's own port is no reason to wait for it.
+        let greets = self.greetings.values().any(Greeting::dialed);
+        let busy = self.dialer.dialing || self.link.is_some() || greets;
         if busy && !self.dialer.question {
             return;
         }
@@ -256,7 +259,7 @@ impl Gateway {
             stand: self.stand(),
             kept_received: self.kept.position(),
             kept_durable: self.disk.durable(Kind::Kept),
-            config: self.disk.durable(Kind::Config),
+            config: self.config.position(),
             kept_sum: self.kept.sum(),
             config_sum: self.config.sum(),
             clock_us: self.now.as_micros(),

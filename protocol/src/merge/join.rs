@@ -1,5 +1,7 @@
 //! Records that can be joined, so that nothing of either side is lost.
 
+use std::cmp::Ordering;
+
 use bytes::Bytes;
 
 use super::{Theirs, Work};
@@ -151,15 +153,33 @@ fn alarm(work: &mut Work<'_>, key: &ItemKey, body: &Bytes) -> Joined {
         |a: &AlarmState, b: &AlarmState| a.raise > b.raise || (a.raise == b.raise && a.acked);
     let base = if acks(&there, &here) && !acks(&here, &there) { &there } else { &here };
     // Whether the limit is exceeded now is what this node's own sources say.
-    let until = |a: &AlarmState| a.shelved.as_ref().map(|shelf| shelf.until);
-    let shelved = if until(&there) > until(&here) { &there } else { &here }.shelved.clone();
-    let joined = AlarmState { raised: here.raised, since: here.since, shelved, ..base.clone() };
+    let shelf = shelf(&here, &there);
+    let joined = AlarmState {
+        raised: here.raised,
+        since: here.since,
+        shelved: shelf.shelved.clone(),
+        shelvings: shelf.shelvings,
+        ..base.clone()
+    };
     if joined == here {
         return Joined::Same;
     }
     work.put(key.clone(), records::encode(&joined));
     work.event(What::Alarm { alarm: joined });
     Joined::Both
+}
+
+/// Whose shelf stands: the one that people moved more often, so that nobody's hand is undone by a
+/// side on which nothing was done. Where both did as much, the shelf that ends first: an alarm that
+/// notifies is the safe side.
+fn shelf<'a>(here: &'a AlarmState, there: &'a AlarmState) -> &'a AlarmState {
+    let until = |a: &AlarmState| a.shelved.as_ref().map(|shelf| shelf.until);
+    match there.shelvings.cmp(&here.shelvings) {
+        Ordering::Greater => there,
+        Ordering::Less => here,
+        Ordering::Equal if until(there) < until(here) => there,
+        Ordering::Equal => here,
+    }
 }
 
 /// An event of the other side comes again behind this side's, with the time at which it happened.

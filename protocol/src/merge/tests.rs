@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Merged, Sides, Theirs, merge};
-use crate::alarm::{AlarmState, Priority};
+use crate::alarm::{AlarmState, Priority, Shelf};
 use crate::event::{Era, EventPosition, KeptEvent, Severity, What};
 use crate::gateway::input::Items;
 use crate::item::{Item, ItemKey, Position};
@@ -110,7 +110,10 @@ fn what_was_replaced_is_in_the_report() {
     assert_eq!(entry["stands"], "a");
     let (_, last) = events::ends(&after).expect("a notice");
     let notice = events::after(&after, EventPosition(last.0 - 1), 1).pop().expect("it");
-    assert!(matches!(notice.what, What::Notice { severity: Severity::Warning, .. }));
+    let What::Notice { severity: Severity::Warning, text, .. } = notice.what else {
+        panic!("{notice:?}")
+    };
+    assert!(text.starts_with("the gateways worked apart: 1 changes"), "{text}");
 }
 
 fn alarm(raise: u64, acked: bool, raised: bool) -> Bytes {
@@ -125,6 +128,7 @@ fn alarm(raise: u64, acked: bool, raised: bool) -> Bytes {
         priority: Priority::Medium,
         text: String::new(),
         shelved: None,
+        shelvings: 0,
     })
 }
 
@@ -145,6 +149,44 @@ fn acks_are_joined() {
         let (after, merged) = merged(&items, vec![their]);
         let state: AlarmState = records::get(&after, &records::alarm_key("High")).unwrap();
         assert_eq!((state.raise, state.acked, state.raised), expected, "{here:?} {there:?}");
+        assert!(merged.archive.is_empty());
+    }
+}
+
+#[test]
+fn the_shelf_that_was_moved_last_stands() {
+    // (here, there) -> the shelf that stands; each is how often it was moved, and its end.
+    type Shelves = (u64, Option<u64>);
+    let cases: [(Shelves, Shelves, Option<u64>); 7] = [
+        // Shelved before the cut, ended by a person on one side.
+        ((1, Some(90)), (2, None), None),
+        ((2, None), (1, Some(90)), None),
+        // A shorter shelf, and a longer one.
+        ((1, Some(90)), (2, Some(30)), Some(30)),
+        ((1, Some(90)), (2, Some(120)), Some(120)),
+        // Shelved anew where the other side saw the old one end by its time.
+        ((2, Some(90)), (1, None), Some(90)),
+        // As much on both sides: the alarm is told of sooner.
+        ((2, Some(90)), (2, None), None),
+        ((2, Some(90)), (2, Some(30)), Some(30)),
+    ];
+    for (here, there, expected) in cases {
+        let state = |(shelvings, until): Shelves| {
+            let mut state: AlarmState = minicbor::decode(&alarm(3, false, true)).unwrap();
+            let by = Some("somebody".to_owned());
+            state.shelved = until.map(|until| Shelf { until: UnixMs(until), by, note: None });
+            state.shelvings = shelvings;
+            records::encode(&state)
+        };
+        let mut items = Items::new();
+        put(&mut items, "alarms", "High", state(here), 11);
+        let (after, merged) = merged(&items, vec![theirs("alarms", "High", Some(state(there)), 5)]);
+        let state: AlarmState = records::get(&after, &records::alarm_key("High")).unwrap();
+        let until = state.shelved.map(|shelf| shelf.until.0);
+        assert_eq!(until, expected, "{here:?} {there:?}");
+        assert_eq!(state.shelvings, here.0.max(there.0));
+        let told = merged.updates.iter().flatten().any(|c| c.key.provider == "events");
+        assert_eq!(told, expected != here.1 || here.0 < there.0, "a change is an event");
         assert!(merged.archive.is_empty());
     }
 }

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use sha2::{Digest, Sha256};
 
 use crate::gateway::input::{Items, LoadedKind};
-use crate::item::{Change, Item, ItemKey, Kind, Position, Update};
+use crate::item::{Change, Item, ItemKey, Kind, Position, Update, size_of};
 use crate::limits::{CONFIG_MARKS_MAX, CONFIG_QUEUE_UPDATES, LOG_WINDOW_BYTES, LOG_WINDOW_UPDATES};
 
 /// Items, their position, and the newest updates.
@@ -30,6 +30,8 @@ pub struct Log {
     /// The peer has stored all up to here.
     peer_has: u64,
     sum: u64,
+    /// Of all items.
+    bytes: usize,
     head: [u8; 32],
     /// Sequences, and the begin of the hash head that each led to (config only).
     marks: Vec<(u64, u64)>,
@@ -39,6 +41,7 @@ impl Log {
     /// The log as the store held it; `head` is the config's hash head (zeros for kept).
     pub fn new(kind: Kind, loaded: LoadedKind, head: [u8; 32]) -> Log {
         let sum = loaded.items.iter().fold(0, |sum: u64, (k, i)| sum.wrapping_add(hash(k, i)));
+        let bytes = loaded.items.iter().map(|(key, item)| size_of(key, &item.body)).sum();
         let window_bytes = loaded.log.iter().map(Update::size).sum();
         Log {
             kind,
@@ -49,6 +52,7 @@ impl Log {
             queue_max: (LOG_WINDOW_UPDATES, LOG_WINDOW_BYTES),
             peer_has: 0,
             sum,
+            bytes,
             head,
             marks: Vec::new(),
         }
@@ -109,6 +113,22 @@ impl Log {
         self.sum
     }
 
+    /// Whether all items together take at most so many bytes after these changes, or less than
+    /// they do now: what makes room is never too much.
+    pub fn has_room(&self, changes: &[Change], most: usize) -> bool {
+        let old = |key| self.items.get(key).map_or(0, |item| size_of(key, &item.body));
+        let gone: usize = changes.iter().map(|change| old(&change.key)).sum();
+        let new = |c: &Change| c.body.as_ref().map_or(0, |body| size_of(&c.key, body));
+        let come: usize = changes.iter().map(new).sum();
+        come <= gone || self.bytes.saturating_sub(gone).saturating_add(come) <= most
+    }
+
+    /// As if its items took so many bytes.
+    #[cfg(test)]
+    pub(crate) fn weighs(&mut self, bytes: usize) {
+        self.bytes = bytes;
+    }
+
     /// Head of the hash chain over all updates (config only).
     pub fn head(&self) -> [u8; 32] {
         self.head
@@ -164,6 +184,7 @@ impl Log {
     fn apply(&mut self, change: &Change, changed: Position) {
         let old = match &change.body {
             Some(body) => {
+                self.bytes += size_of(&change.key, body);
                 let item = Item { body: body.clone(), changed };
                 self.sum = self.sum.wrapping_add(hash(&change.key, &item));
                 self.items.insert(change.key.clone(), item)
@@ -171,6 +192,7 @@ impl Log {
             None => self.items.remove(&change.key),
         };
         if let Some(old) = old {
+            self.bytes = self.bytes.saturating_sub(size_of(&change.key, &old.body));
             self.sum = self.sum.wrapping_sub(hash(&change.key, &old));
         }
     }
@@ -234,6 +256,28 @@ mod tests {
         assert!(other.append(update));
         assert_eq!(one.sum(), other.sum());
         assert_ne!(one.sum(), 0);
+    }
+
+    #[test]
+    fn there_is_room_up_to_the_limit_and_always_for_less() {
+        let mut log = Log::new(Kind::Kept, LoadedKind::default(), [0; 32]);
+        let one = size_of(&ItemKey::new("tags", "x"), &Bytes::from_static(b"12"));
+        for changes in [vec![put("x", b"1"), put("y", b"12")], vec![put("x", b"12")]] {
+            let update = log.next(ActivationId(1), changes);
+            assert!(log.append(update));
+        }
+        assert_eq!(log.bytes, 2 * one, "what is replaced counts once");
+        assert!(log.has_room(&[put("z", b"12")], 3 * one));
+        assert!(!log.has_room(&[put("z", b"123")], 3 * one));
+        assert!(log.has_room(&[put("x", b"34")], one), "no more than now");
+        let gone = Change { key: ItemKey::new("tags", "y"), body: None };
+        assert!(log.has_room(&[put("x", b"123"), gone.clone()], one), "less than now");
+        let update = log.next(ActivationId(1), vec![gone]);
+        assert!(log.append(update));
+        assert_eq!(log.bytes, one);
+        let (items, at) = (log.items().clone(), log.position());
+        log.install(items, at, [0; 32]);
+        assert_eq!(log.bytes, one, "a transfer is counted");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::gateway::input::Items;
 use crate::gateway::merge::Differs;
-use crate::item::{Item, ItemKey, Position};
+use crate::item::{Item, ItemKey, Position, size_of};
 use crate::limits::{CHUNK_BYTES, CHUNKS_IN_FLIGHT, ITEMS_MAX_BYTES};
 use crate::planted::{self, RuleFault};
 use crate::replication::log::{Log, first_eight};
@@ -282,7 +282,7 @@ impl Incoming {
             return ChunkTaken::Wrong("chunk with a wrong sum");
         }
         self.bytes += chunk.items.iter().map(|(k, i)| size(k, i)).sum::<usize>();
-        if self.bytes > ITEMS_MAX_BYTES {
+        if self.bytes > 2 * ITEMS_MAX_BYTES {
             return ChunkTaken::Wrong("transfer above its limit");
         }
         self.items.extend(chunk.items);
@@ -304,7 +304,7 @@ fn after(key: &Option<ItemKey>) -> Bound<ItemKey> {
 }
 
 fn size(key: &ItemKey, item: &Item) -> usize {
-    key.provider.len() + key.key.len() + item.body.len() + 32
+    size_of(key, &item.body)
 }
 
 fn sum(items: &[(ItemKey, Item)]) -> u64 {

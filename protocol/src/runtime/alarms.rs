@@ -10,7 +10,7 @@ use crate::event::What;
 use crate::limits::{NAME_MAX_BYTES, SHELF_MAX, TEXT_MAX_BYTES};
 use crate::planted::{self, RuleFault};
 use crate::runtime::execute::{Executed, rejected};
-use crate::runtime::operations::{Author, reject};
+use crate::runtime::operations::{Author, reject, shown};
 use crate::runtime::records;
 use crate::runtime::step::Step;
 use crate::session::Outcome;
@@ -47,7 +47,7 @@ impl Said<'_> {
 
 fn find(step: &Step<'_>, name: &str) -> Result<AlarmState, Outcome> {
     let state = records::alarm(step.definitions, step.kept, name);
-    state.ok_or_else(|| reject(format!("alarm \"{name}\" does not exist")))
+    state.ok_or_else(|| reject(format!("alarm \"{}\" does not exist", shown(name))))
 }
 
 fn put(step: &mut Step<'_>, state: AlarmState) {
@@ -89,6 +89,7 @@ pub(super) fn shelve(step: &mut Step<'_>, said: &Said<'_>, name: &str, seconds: 
     }
     let until = UnixMs(step.wall.0.saturating_add(seconds.saturating_mul(1_000)));
     state.shelved = Some(Shelf { until, by: said.by(), note: said.note() });
+    state.shelvings = state.shelvings.saturating_add(1);
     put(step, state);
     Outcome::Applied
 }
@@ -100,6 +101,7 @@ pub(super) fn unshelve(step: &mut Step<'_>, name: &str) -> Outcome {
         Err(rejected) => return rejected,
     };
     if state.shelved.take().is_some() {
+        state.shelvings = state.shelvings.saturating_add(1);
         put(step, state);
     }
     Outcome::Applied

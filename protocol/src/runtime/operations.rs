@@ -2,7 +2,7 @@
 
 use crate::gateway::input::Items;
 use crate::item::ItemKey;
-use crate::limits::{COUNTED_IDS_MAX, PROPS_MAX_BYTES, TEXT_MAX_BYTES};
+use crate::limits::{COUNTED_IDS_MAX, PROPS_MAX_BYTES, TAG_PATH_MAX_BYTES, TEXT_MAX_BYTES};
 use crate::runtime::alarms::{self, Said};
 use crate::runtime::definitions::page_exists;
 use crate::runtime::execute::text_of;
@@ -36,6 +36,12 @@ impl Author<'_> {
     }
 }
 
+/// A name that a client has said, as an outcome repeats it: outcomes are stored, and a name that
+/// is longer than any that exists is cut.
+pub(super) fn shown(name: &str) -> &str {
+    &name[..name.floor_char_boundary(TAG_PATH_MAX_BYTES)]
+}
+
 pub(super) fn reject(reason: String) -> Outcome {
     Outcome::Rejected { reason }
 }
@@ -61,7 +67,7 @@ pub(super) fn run(step: &mut Step<'_>, author: &Author<'_>, operation: &Operatio
 
 fn write(step: &mut Step<'_>, author: &Author<'_>, tag: &str, value: &TagValue) -> Outcome {
     let Some(definition) = step.definitions.tag(tag) else {
-        return reject(format!("tag \"{tag}\" does not exist"));
+        return reject(format!("tag \"{}\" does not exist", shown(tag)));
     };
     let path = &definition.path;
     let value = match &definition.kind {
@@ -167,7 +173,7 @@ pub(super) fn go(
     params: &Object,
 ) -> Outcome {
     if !page_exists(config, &record.project, page) {
-        return reject(format!("page \"{page}\" does not exist"));
+        return reject(format!("page \"{}\" does not exist", shown(page)));
     }
     let text = text_of(params);
     if text.len() > PROPS_MAX_BYTES {

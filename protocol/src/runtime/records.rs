@@ -161,6 +161,7 @@ pub fn alarm(definitions: &Definitions, kept: &Items, name: &str) -> Option<Alar
         priority: definition.priority,
         text: definition.text.clone(),
         shelved: None,
+        shelvings: 0,
     });
     Some(state)
 }

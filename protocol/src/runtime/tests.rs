@@ -367,3 +367,21 @@ fn the_event_log_is_bounded_and_knows_how_far_it_reaches() {
     assert_eq!((first.0, last.0), (25, EVENTS_MAX as u64 + 21), "four old ones fell");
     assert_eq!(events::after(&plant.kept, first, 2).len(), 2);
 }
+
+#[test]
+fn an_outcome_repeats_no_more_of_a_name_than_a_name_may_have() {
+    let long = "\u{e9}".repeat(50_000);
+    let operations = [
+        Operation::Write { tag: long.clone(), value: TagValue::Int(1) },
+        Operation::Unshelve { alarm: long.clone() },
+        Operation::Page { page: long, params: Object::new() },
+    ];
+    let mut plant = Plant::new();
+    for (id, operation) in (1..).zip(operations) {
+        let done = plant.operate(id, operation);
+        let Executed::Changes { outcome: Outcome::Rejected { reason }, .. } = done else {
+            panic!("{done:?}")
+        };
+        assert!((200..300).contains(&reason.len()), "{} bytes", reason.len());
+    }
+}

@@ -145,6 +145,44 @@ async fn floods(host: String, what: usize) {
     }
 }
 
+/// Connections that ask for a link and say nothing: far more than a node lets wait.
+const SILENT: usize = 48;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_strangers_do_not_keep_a_pair_apart() -> Result {
+    let pair = Pair::named("silent_strangers_do_not_keep_a_pair_apart").start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    let mut flood = tokio::task::JoinSet::new();
+    for n in 0..SILENT {
+        let node = if n % 2 == 0 { pair.master() } else { pair.backup() };
+        flood.spawn(waits_silently(node.base().trim_start_matches("http://").to_owned()));
+    }
+    pair.backup().stop().await?;
+    pair.backup().start().await?;
+    assert_eq!(pair.settles().await?.id(), "a");
+    // The backup dials again, whoever is connected to its own port.
+    pair.master().kill().await?;
+    pair.backup().becomes_active().await?;
+    pair.master().start().await?;
+    assert_eq!(pair.settles().await?.id(), "b");
+    flood.shutdown().await;
+    pair.ends(&[]).await
+}
+
+/// Asks for a link and says nothing, again and again.
+async fn waits_silently(host: String) {
+    let upgrade = "GET /gateway-network HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+                   Upgrade: tandem-peer/1\r\n\r\n";
+    loop {
+        if let Ok(mut stream) = tokio::net::TcpStream::connect(&host).await {
+            let _ = stream.write_all(upgrade.as_bytes()).await;
+            while matches!(stream.read(&mut [0; 512]).await, Ok(n) if n > 0) {}
+        }
+        // What one attacker may do: the next one after a moment.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn same_node_id() -> Result {
     refused("same_node_id", |spec| spec.id = "a".to_owned(), "SameNodeId", true).await

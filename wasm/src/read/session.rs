@@ -194,6 +194,7 @@ fn alarm(mut f: Fields) -> Read<AlarmState> {
         priority: priority(&mut f, "priority"),
         text: f.text("text"),
         shelved,
+        shelvings: 0,
     };
     f.done(made)
 }

@@ -81,6 +81,7 @@ fn alarm(priority: Priority) -> AlarmState {
             by: (priority == Priority::High).then(|| "Kim".to_owned()),
             note: (priority == Priority::High).then(|| "pump 2 is out".to_owned()),
         }),
+        shelvings: 0,
     }
 }
 

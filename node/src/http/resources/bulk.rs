@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 use tandem_protocol::item::{Change, ItemKey};
-use tandem_protocol::limits::{ITEM_MAX_BYTES, PEER_FRAME_MAX_BYTES};
+use tandem_protocol::limits::{ITEM_MAX_BYTES, UPDATE_MAX_BYTES};
 
 use super::change::{self, Guarded};
 use super::etag::{self, Conditions};
@@ -25,8 +25,6 @@ use crate::http::State;
 use crate::http::reply::{self, Failure, Reply};
 use crate::http::router;
 
-/// All changes of one update: it travels in one frame, with room for names.
-const UPDATE_MAX_BYTES: usize = PEER_FRAME_MAX_BYTES - 1024 * 1024;
 /// As JSON: base64 adds a third, and the names a little.
 const BODY_MAX_BYTES: usize = 5 * 1024 * 1024;
 /// Changes of one update: a project's pages and more.

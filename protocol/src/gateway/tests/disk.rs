@@ -2,12 +2,15 @@
 
 use super::*;
 use crate::item::{Change, ItemKey};
+use crate::limits::{ITEMS_MAX_BYTES, ITEMS_RESERVED_BYTES, UPDATE_MAX_BYTES};
 
 /// A master that is active alone, on a disk of which the test says how it is.
 struct Alone {
     gateway: Gateway,
     disk: Stored,
-    /// Stores that wait for space.
+    /// It says nothing of what it is given.
+    hangs: bool,
+    /// Stores that wait for space, or for a disk that hangs.
     waits: Vec<StoreTicket>,
     answers: Vec<Answer>,
     events: Vec<GatewayEvent>,
@@ -26,7 +29,7 @@ impl Alone {
         let gateway = Gateway::new(Instant::ZERO, UnixMs(0), options, Loaded::default());
         let (waits, answers, events) = (Vec::new(), Vec::new(), Vec::new());
         let disk = Stored::Durable;
-        let mut alone = Alone { gateway, disk, waits, answers, events, asked: 0 };
+        let mut alone = Alone { gateway, disk, hangs: false, waits, answers, events, asked: 0 };
         alone.drain();
         alone
     }
@@ -35,8 +38,11 @@ impl Alone {
         loop {
             match self.gateway.poll_output() {
                 Output::Store { ticket, .. } => {
-                    if self.disk == Stored::Full {
+                    if self.disk == Stored::Full || self.hangs {
                         self.waits.push(ticket);
+                    }
+                    if self.hangs {
+                        continue;
                     }
                     let stored = Input::Stored { ticket, how: self.disk };
                     self.gateway.handle_input(Instant::ZERO, stored);
@@ -55,10 +61,28 @@ impl Alone {
     }
 
     fn config(&mut self) -> Option<Answer> {
+        self.config_of("plant/x", 1)
+    }
+
+    /// A change of config: an item with so many bytes.
+    fn config_of(&mut self, key: &str, bytes: usize) -> Option<Answer> {
         self.asked += 1;
-        let body = Some(bytes::Bytes::from_static(b"x"));
-        let changes = vec![Change { key: ItemKey::new("project", "plant/x"), body }];
+        let body = Some(bytes::Bytes::from(vec![b'x'; bytes]));
+        let changes = vec![Change { key: ItemKey::new("project", key), body }];
         let request = Request::Config { changes, expect: Vec::new() };
+        let ticket = RequestTicket(self.asked);
+        self.input(Input::Request { ticket, request, wall: UnixMs(1) });
+        self.answers.pop()
+    }
+
+    /// A write with a key; the second time it is one that was sent again.
+    fn keyed(&mut self, key: &str) -> Option<Answer> {
+        self.asked += 1;
+        let operation = crate::session::Operation::Write {
+            tag: "none".to_owned(),
+            value: crate::tag::TagValue::Int(1),
+        };
+        let request = Request::Keyed { key: key.to_owned(), operation };
         let ticket = RequestTicket(self.asked);
         self.input(Input::Request { ticket, request, wall: UnixMs(1) });
         self.answers.pop()
@@ -146,4 +170,40 @@ fn a_queue_that_is_past_its_size_says_so_once() {
     let all = node.gateway.log(Kind::Config).position().sequence;
     node.gateway.config_shared(all);
     assert_eq!((fill(&mut node), past(&node)), (held, 2));
+}
+
+#[test]
+fn what_was_done_is_not_denied_when_it_is_asked_again_and_the_disk_fails() {
+    let mut node = Alone::new();
+    let done = node.keyed("k1");
+    assert!(matches!(done, Some(Answer::Done { copies: 1, .. })), "{done:?}");
+    // The disk hangs with something new; what was done before is asked again, and waits behind it.
+    node.hangs = true;
+    assert_eq!([node.keyed("k2"), node.keyed("k1")], [None, None]);
+    for ticket in std::mem::take(&mut node.waits) {
+        node.input(Input::Stored { ticket, how: Stored::Failed });
+    }
+    assert_eq!(node.answers, [UNKNOWN, UNKNOWN]);
+}
+
+#[test]
+fn what_would_not_fit_a_frame_or_the_memory_of_both_is_refused() {
+    let refused = |answer: Option<Answer>, what: &str| match answer {
+        Some(Answer::Refused { reason }) => assert!(reason.contains(what), "{reason}"),
+        other => panic!("{other:?}"),
+    };
+    let mut node = Alone::new();
+    refused(node.config_of("plant/x", UPDATE_MAX_BYTES), "at once");
+    assert_eq!(node.config_of("plant/x", 1_000), Some(APPLIED));
+    node.gateway.config.weighs(ITEMS_MAX_BYTES - 500);
+    refused(node.config_of("plant/y", 1_000), "256 MiB");
+    assert_eq!(node.config_of("plant/x", 900), Some(APPLIED), "what shrinks is taken");
+    // Sessions and modules leave room for those who operate.
+    node.gateway.kept.weighs(ITEMS_MAX_BYTES - ITEMS_RESERVED_BYTES);
+    let body = Some(bytes::Bytes::from_static(b"x"));
+    let changes = vec![Change { key: ItemKey::new("module", "k"), body }];
+    let (ticket, request) = (RequestTicket(900), Request::Keep { changes });
+    node.input(Input::Request { ticket, request, wall: UnixMs(1) });
+    refused(node.answers.pop(), "224 MiB");
+    assert!(matches!(node.keyed("k"), Some(Answer::Done { copies: 1, .. })));
 }

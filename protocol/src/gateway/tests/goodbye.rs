@@ -1,6 +1,6 @@
 //! A node whose disk failed leaves: who hears that, and what it moves.
 
-use super::{Answer, Input, LinkId, MS, Message, Pair, RequestTicket};
+use super::{Answer, EventKind, Input, LinkId, MS, Message, Pair, RequestTicket};
 use crate::item::Position;
 use crate::node::Level;
 use crate::wire::peer::Goodbye;
@@ -26,18 +26,18 @@ fn a_standby_with_a_failed_disk_is_waited_for_by_nobody() {
     let mut pair = Pair::new(|_, _| {});
     pair.run(500 * MS);
     pair.broken = Some(1);
-    pair.open(0, 1);
+    pair.operate(0, 1);
     pair.run(50 * MS);
     let link = pair.links;
     assert_eq!(copies(&mut pair, 0, 1), Some(2), "it was received");
-    pair.open(0, 2);
+    pair.operate(0, 2);
     pair.run(10 * MS);
     assert_eq!(copies(&mut pair, 0, 2), Some(1), "no wait for what cannot be kept there");
     assert_eq!(pair.acting(), [0]);
     // It dials again, and holds up nothing.
     pair.run(3_000 * MS);
     assert!(pair.links > link, "it dials again");
-    pair.open(0, 3);
+    pair.operate(0, 3);
     pair.run(50 * MS);
     assert_eq!(copies(&mut pair, 0, 3), Some(1));
     assert_eq!(pair.acting(), [0]);
@@ -49,7 +49,8 @@ fn a_standby_with_a_failed_disk_is_waited_for_by_nobody() {
 #[test]
 fn an_active_node_with_a_failed_disk_is_followed_by_a_standby_in_sync() {
     let mut pair = Pair::new(|_, _| {});
-    pair.run(500 * MS);
+    // Between two heartbeats: the word itself is the last sign.
+    pair.run(550 * MS);
     let before = pair.now;
     // The node that says it acts no more; here it is just gone.
     pair.kill(0);
@@ -59,6 +60,9 @@ fn an_active_node_with_a_failed_disk_is_followed_by_a_standby_in_sync() {
     let levels = pair.node(1).levels.clone();
     assert!(levels.iter().any(|text| text.contains("disk")), "{levels:?}");
     assert!(pair.now < before + 6 * MS);
+    let facts = [(EventKind::Evidence, "last_sign_ms"), (EventKind::Level, "detection_ms")];
+    let facts = facts.map(|(kind, name)| pair.fact(1, kind, name).unwrap());
+    assert_eq!(facts, ["0", "0.00"]);
 }
 
 #[test]

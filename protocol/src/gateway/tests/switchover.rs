@@ -1,7 +1,8 @@
 //! Switchover on the straight path, its refusals, and what a person's request leads to.
 
-use super::{MS, Pair, options};
+use super::{LinkId, MS, Message, Pair, options};
 use crate::gateway::input::{Input, Loaded, Request, RequestTicket};
+use crate::gateway::level::LevelState;
 use crate::gateway::output::Answer;
 use crate::node::{BootId, Level, Role, SyncState};
 use crate::settings::RecoveryMode;
@@ -44,7 +45,7 @@ fn a_request_moves_the_level_within_milliseconds() {
         for index in [0, 1] {
             assert_eq!(pair.node(index).gateway.status().sync, SyncState::Good, "node {index}");
         }
-        pair.open(1, 7);
+        pair.operate(1, 7);
         pair.run(50 * MS);
         let done = answer(&mut pair, 1, RequestTicket(7));
         assert!(matches!(done, Some(Answer::Done { copies: 2, .. })), "{done:?}");
@@ -72,7 +73,7 @@ fn what_is_held_is_resent_to_the_other_node() {
     failover(&mut pair, 0, FAILOVER, None);
     let mut ticket = 10;
     while pair.acting() != [1] {
-        pair.open(0, ticket);
+        pair.operate(0, ticket);
         ticket += 1;
         pair.run(MS);
     }
@@ -171,4 +172,40 @@ fn a_commit_that_waited_in_a_socket_is_declined() {
         assert_eq!(pair.acting(), [0], "phase {phase}: {:?}", pair.node(1).levels);
         assert_eq!(counter(&mut pair, 0), before + 2, "the counter of the commit is spent");
     }
+}
+
+#[test]
+fn a_level_that_was_stored_anew_and_stalled_is_told_of() {
+    let mut pair = settled();
+    failover(&mut pair, 0, FAILOVER, None);
+    while !pair.node(0).gateway.handover.is_given() {
+        pair.run(MS / 4);
+    }
+    // The term that was stored ahead cannot be used: another one is on its way to the disk.
+    pair.node(1).gateway.drop_reserve();
+    while !matches!(pair.node(1).gateway.level, LevelState::Taking(_)) {
+        pair.run(MS / 4);
+    }
+    pair.stalled = Some(1);
+    pair.run(550 * MS);
+    pair.thaw();
+    pair.run(20 * MS);
+    assert_eq!(pair.acting(), [1], "the peer has not taken it back");
+    assert!(!pair.node(0).gateway.handover.is_given(), "whoever gave it knows");
+    let told = pair.node(0).events.iter().any(|e| e.text.contains("has taken the level"));
+    assert!(told, "and says so");
+}
+
+#[test]
+fn a_word_about_an_older_offer_gives_nothing_back() {
+    let mut pair = settled();
+    failover(&mut pair, 0, FAILOVER, None);
+    while !pair.node(0).gateway.handover.is_given() {
+        pair.run(MS / 4);
+    }
+    let message = Message::Declined { counter: 1, reason: "late".to_owned() };
+    pair.input(0, Input::LinkMessage { link: LinkId(pair.links), message });
+    assert!(pair.node(0).gateway.handover.is_given(), "the peer may be taking it");
+    pair.run(20 * MS);
+    assert_eq!(pair.acting(), [1]);
 }

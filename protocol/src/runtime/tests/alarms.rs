@@ -62,6 +62,7 @@ fn a_shelf_ends_by_its_time_or_by_hand() {
     check(&plant.keyed("l", unshelve()), "runs: applied");
     assert_eq!(state(&plant).shelved, None);
     check(&plant.keyed("m", unshelve()), "runs: applied");
+    assert_eq!(state(&plant).shelvings, 3, "an end by time does not count");
     let last = events::last(&plant.kept).0;
     assert_eq!(last, 4, "two shelves and two ends are told, what changed nothing is not");
 }

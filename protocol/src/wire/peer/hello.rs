@@ -148,7 +148,7 @@ pub struct Heartbeat {
     /// Kept position, durable.
     #[n(3)]
     pub kept_durable: Position,
-    /// Config position, durable.
+    /// Config position, received: the sum is that of the items in memory.
     #[n(4)]
     pub config: Position,
     /// Sum over the kept items' hashes at `kept_received`.
