@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tandem_protocol::gateway::input::Items;
+use tandem_protocol::limits::TAGS_MAX;
 use tandem_protocol::runtime::{Definitions, records};
 use tandem_protocol::tag::{Sample, TagPath};
 use tandem_protocol::wire::peer::LiveValue;
@@ -23,8 +24,6 @@ use tokio::sync::Notify;
 #[cfg(test)]
 mod tests;
 
-/// Tags with a slot: as many as a gateway may define; a peer cannot make more.
-const TAGS_MAX: usize = 100_000;
 /// Values that a subscriber takes at once; the rest waits for the next call.
 const CHANGED_MAX: usize = 4_096;
 
@@ -38,12 +37,19 @@ pub struct Live {
 struct Table {
     places: HashMap<TagPath, usize>,
     slots: Vec<Slot>,
+    /// Slots of tags that were not defined any more: another tag may have them when the table is
+    /// full. Until then a tag that comes back has its followers.
+    free: Vec<usize>,
+    /// Whether it was said that the table is full.
+    told_full: bool,
     subscribers: Vec<Weak<Shared>>,
 }
 
 struct Slot {
     path: TagPath,
     sample: Option<Sample>,
+    /// Whether it is in `free`, and nobody has asked for the tag since.
+    free: bool,
 }
 
 /// A subscriber's side of the table; its own lock is taken inside the table's.
@@ -162,9 +168,13 @@ impl Live {
 
     /// Forgets the values of tags that are not defined any more.
     pub fn retain(&self, defined: impl Fn(&TagPath) -> bool) {
-        for slot in &mut self.lock().slots {
+        let Table { slots, free, .. } = &mut *self.lock();
+        free.clear();
+        for (place, slot) in slots.iter_mut().enumerate() {
             if !defined(&slot.path) {
                 slot.sample = None;
+                slot.free = true;
+                free.push(place);
             }
         }
     }
@@ -191,15 +201,38 @@ impl Table {
     /// The slot of a path, made where there is none; `None` when the table is full.
     fn place(&mut self, path: &TagPath) -> Option<usize> {
         if let Some(place) = self.places.get(path) {
+            if let Some(slot) = self.slots.get_mut(*place) {
+                slot.free = false;
+            }
             return Some(*place);
         }
-        let place = self.slots.len();
-        if place >= TAGS_MAX {
-            return None;
-        }
-        self.slots.push(Slot { path: path.clone(), sample: None });
+        let slot = Slot { path: path.clone(), sample: None, free: false };
+        let place = match self.slots.len() {
+            place if place < TAGS_MAX => {
+                self.slots.push(slot);
+                place
+            }
+            _ => self.reuse(slot)?,
+        };
         self.places.insert(path.clone(), place);
         Some(place)
+    }
+
+    /// Gives a slot of a tag that is not defined any more to another; nobody follows it yet.
+    fn reuse(&mut self, new: Slot) -> Option<usize> {
+        while let Some(place) = self.free.pop() {
+            let Some(slot) = self.slots.get_mut(place).filter(|slot| slot.free) else { continue };
+            let old = std::mem::replace(slot, new);
+            self.places.remove(&old.path);
+            for subscriber in self.subscribers.iter().filter_map(Weak::upgrade) {
+                subscriber.lock().forget(place);
+            }
+            return Some(place);
+        }
+        if !std::mem::replace(&mut self.told_full, true) {
+            tracing::warn!(tag = %new.path, "{TAGS_MAX} tags have values: another has none");
+        }
+        None
     }
 
     fn set(&mut self, place: usize, sample: Sample) {
@@ -250,6 +283,15 @@ impl Dirty {
             *marked = true;
             self.order.push(place);
         }
+    }
+
+    /// The slot is another tag's from here on.
+    fn forget(&mut self, place: usize) {
+        let flags = [Some(&mut self.marked), self.followed.as_mut()];
+        for flag in flags.into_iter().flatten().filter_map(|flags| flags.get_mut(place)) {
+            *flag = false;
+        }
+        self.order.retain(|marked| *marked != place);
     }
 
     fn take(&mut self, most: usize) -> Vec<usize> {

@@ -194,7 +194,7 @@ impl Room<'_> {
                     return false;
                 }
                 std::thread::park_timeout(SPACE_EVERY);
-                if self.database.has_space(bytes.saturating_mul(3)) {
+                if self.database.take_space(bytes.saturating_mul(3)) {
                     break;
                 }
             }
@@ -203,7 +203,7 @@ impl Room<'_> {
 
     /// Looks whether the disk is full, or has space again.
     fn look(&mut self) {
-        let short = self.database.is_short() && !self.database.has_space(0);
+        let short = self.database.is_short() && !self.database.take_space(0);
         self.tell(short);
     }
 

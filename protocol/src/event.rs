@@ -122,7 +122,7 @@ pub struct NodeEvent {
     /// How much it matters.
     pub severity: Severity,
     /// A word to look for: `level`, `link`, `evidence`, `fence`, `sync`, `fullsync`, `archive`,
-    /// `refused`, `node`.
+    /// `refused`, `disk`, `switchover`, `queue`, `reload`, `node`.
     pub kind: String,
     /// What to read.
     pub text: String,

@@ -96,7 +96,7 @@ pub struct Update {
     /// What it changes.
     #[n(1)]
     pub changes: Vec<Change>,
-    /// Whether it was answered without a second copy.
+    /// Whether it was answered without a second copy. Reserved; not read.
     #[n(2)]
     pub alone: bool,
 }

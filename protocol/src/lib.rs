@@ -24,6 +24,7 @@ pub mod limits;
 pub mod merge;
 pub mod node;
 pub mod planted;
+mod random;
 pub mod replication;
 pub mod runtime;
 pub mod session;

@@ -14,6 +14,13 @@ pub const PROPS_MAX_BYTES: usize = 32 * 1024;
 pub const SESSION_MESSAGE_MAX_BYTES: usize = 256 * 1024;
 /// Operations of one session without an outcome.
 pub const OUTSTANDING_WRITES_MAX: usize = 64;
+/// An `Idempotency-Key`: what clients make is a UUID or a hash.
+pub const KEY_MAX_BYTES: usize = 128;
+/// Keys of keyed operations that are remembered: half a day of one request in four seconds, and
+/// far above what can be on its way at once.
+pub const KEYS_MAX: u64 = 10_000;
+/// Tags of one gateway: all are held in memory and each keeps a slot for its value.
+pub const TAGS_MAX: usize = 100_000;
 /// Outcomes of one session kept above its floor: four times what can be outstanding.
 pub const OUTCOMES_MAX: usize = 256;
 /// Tags that one session subscribes to.

@@ -52,11 +52,14 @@ impl fmt::Debug for Token {
     }
 }
 
+/// A JSON object.
+pub type Object = serde_json::Map<String, serde_json::Value>;
+
 /// What became of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// Done, and kept on `copies` nodes.
+    /// Done.
     #[n(0)]
     Applied,
     /// Not done, and never will be.

@@ -3,7 +3,8 @@
 //! Machines never look at a clock: the driver hands in an [`Instant`] with each input. std's
 //! `Instant` traps on wasm32, so this one is a count of microseconds since the driver's own zero.
 //! [`SessionClock`] is what a node tells its clients, so that a deadline means the same on both
-//! ends. [`UnixMs`] is wall time, for people and rows only; no rule decides by it.
+//! ends. [`UnixMs`] is wall time. It decides no level, no term and no deadline; ends of shelves and
+//! ages of events are wall times.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -78,7 +79,8 @@ impl Sub<Duration> for Instant {
 #[cbor(transparent)]
 pub struct SessionClock(#[n(0)] pub u64);
 
-/// Wall time in milliseconds since 1970, UTC: for people and history rows, never for a decision.
+/// Wall time in milliseconds since 1970, UTC: for people and rows. It decides no level, no term and
+/// no deadline; ends of shelves and ages of events are wall times.
 #[derive(
     Debug,
     Clone,

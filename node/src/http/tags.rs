@@ -12,7 +12,7 @@ use serde_json::json;
 use tandem_protocol::gateway::input::{Items, Request as Ask};
 use tandem_protocol::gateway::output::Answer;
 use tandem_protocol::item::{Kind, Position};
-use tandem_protocol::limits::TEXT_MAX_BYTES;
+use tandem_protocol::limits::{KEY_MAX_BYTES, TEXT_MAX_BYTES};
 use tandem_protocol::runtime::Definitions;
 use tandem_protocol::runtime::definitions::settings_key;
 use tandem_protocol::session::{Operation, Outcome};
@@ -27,8 +27,6 @@ use crate::live;
 
 /// The header that names a change; a change is done once for each.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// A key is an id, not a document.
-const KEY_MAX_BYTES: usize = 128;
 
 /// A tag as it stands.
 #[derive(Debug, Serialize)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tandem_protocol::limits::TAGS_MAX;
 use tandem_protocol::tag::{Quality, Sample, TagPath, TagValue};
 use tandem_protocol::time::UnixMs;
 use tandem_protocol::wire::peer::LiveValue;
@@ -51,6 +52,29 @@ fn a_standby_holds_what_the_active_node_has() {
     assert_eq!(all, [(path("a"), sample(1)), (path("b"), sample(2))]);
     live.retain(|tag| tag.as_str() == "a");
     assert_eq!(live.all().len(), 1);
+}
+
+#[test]
+fn a_full_table_gives_the_slots_of_tags_that_are_gone_to_new_ones() {
+    let live = Live::new();
+    let value = |n: usize| (path(&format!("T/{n}")), sample(1));
+    live.publish_all((0..TAGS_MAX).map(value));
+    let mut old = live.subscribe_to([&path("T/0"), &path("T/1")]);
+    let mut all = live.subscribe();
+    live.publish(&path("New/1"), sample(7));
+    assert_eq!(live.get(&path("New/1")), None, "there is no room");
+    assert_eq!(seen(&mut old), ["T/0=1", "T/1=1"]);
+    live.publish(&path("T/0"), sample(2));
+    // Two are renamed; one of the old names comes back before its slot is given away.
+    live.retain(|tag| !["T/0", "T/1"].contains(&tag.as_str()));
+    live.publish(&path("T/1"), sample(3));
+    live.publish(&path("New/1"), sample(4));
+    live.publish(&path("New/2"), sample(5));
+    assert_eq!(live.get(&path("New/1")), Some(sample(4)));
+    assert_eq!(live.get(&path("New/2")), None, "one slot was free");
+    assert_eq!(live.get(&path("T/0")), None);
+    assert_eq!(seen(&mut old), ["T/1=3"], "who followed the old tag does not see the new one");
+    assert_eq!(seen(&mut all), ["T/1=3", "New/1=4"]);
 }
 
 #[tokio::test]

@@ -260,8 +260,9 @@ impl Database {
         self.reserve.is_short()
     }
 
-    /// Whether the disk has space again, for so many bytes and for what is kept.
-    pub fn has_space(&self, bytes: u64) -> bool {
+    /// Takes back what was given of the reserve, if the disk has that and so many bytes more;
+    /// whether it did.
+    pub fn take_space(&self, bytes: u64) -> bool {
         self.reserve.take_back(bytes)
     }
 

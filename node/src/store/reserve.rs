@@ -31,8 +31,9 @@ const FILE: &str = "reserve";
 /// The space that is kept.
 #[derive(Debug, Clone)]
 pub(super) struct Reserve {
-    /// How long the file is, and the file. `None`: none could be made, or there is none to be.
+    /// The file; `None`: none could be made, or there is none to be.
     file: Arc<Mutex<Option<File>>>,
+    /// How long the file is, in bytes.
     length: Arc<AtomicU64>,
     whole: u64,
 }

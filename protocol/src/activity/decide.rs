@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use crate::item::Position;
-use crate::node::{NodeId, Role};
 use crate::planted::{self, RuleFault};
 use crate::term::Term;
 use crate::wire::peer::{Hello, Stand, VerdictReason};
@@ -14,10 +13,6 @@ use crate::wire::peer::{Hello, Stand, VerdictReason};
 /// What the table must know of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// The node.
-    pub node: NodeId,
-    /// Its role.
-    pub role: Role,
     /// Where it stands.
     pub stand: Stand,
     /// The greatest term that it took part in.
@@ -39,8 +34,6 @@ pub struct Candidate {
 impl From<&Hello> for Candidate {
     fn from(hello: &Hello) -> Candidate {
         Candidate {
-            node: hello.node.clone(),
-            role: hello.role,
             stand: hello.stand.clone(),
             last_term: hello.last_term.clone(),
             kept: hello.kept_received,
@@ -127,10 +120,8 @@ mod tests {
 
     const RULES: Rules = Rules { failover_timeout: Duration::from_millis(800), by_uptime: false };
 
-    fn candidate(node: &str, role: Role, level: Level) -> Candidate {
+    fn candidate(level: Level) -> Candidate {
         Candidate {
-            node: node.parse().unwrap(),
-            role,
             stand: Stand { level, term: None, taking: None, fenced: false },
             last_term: None,
             kept: Position::default(),
@@ -148,8 +139,8 @@ mod tests {
         change: impl FnOnce(&mut Candidate, &mut Candidate),
         expected: (bool, VerdictReason),
     ) {
-        let mut master = candidate("a", Role::Master, levels.0);
-        let mut backup = candidate("b", Role::Backup, levels.1);
+        let mut master = candidate(levels.0);
+        let mut backup = candidate(levels.1);
         change(&mut master, &mut backup);
         assert_eq!(verdict(&master, &backup, RULES), expected);
     }
@@ -217,8 +208,8 @@ mod tests {
 
     #[test]
     fn the_longer_uptime_stays_by_setting() {
-        let mut master = candidate("a", Role::Master, Level::Active);
-        let mut backup = candidate("b", Role::Backup, Level::Active);
+        let mut master = candidate(Level::Active);
+        let mut backup = candidate(Level::Active);
         (master.active_uptime_ms, backup.active_uptime_ms) = (10, 20);
         let by_uptime = Rules { by_uptime: true, ..RULES };
         let named = verdict(&master, &backup, by_uptime);

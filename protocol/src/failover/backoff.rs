@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::limits::CLIENT_BACKOFF_MAX;
+use crate::random::Random;
 
 /// The span of the second try; it doubles with each one after it.
 const FIRST_SPAN: Duration = Duration::from_millis(50);
@@ -15,23 +16,19 @@ const FIRST_SPAN_HEARD: Duration = Duration::from_millis(400);
 /// Even with the luckiest jitter a client does not dial in a tight loop.
 pub(super) const LEAST_GAP: Duration = Duration::from_millis(10);
 
-/// A small generator for jitter and nonces (splitmix64). Not for secrets.
+/// A small generator for jitter and nonces. Not for secrets.
 #[derive(Debug, Clone)]
-pub(super) struct Jitter(u64);
+pub(super) struct Jitter(Random);
 
 impl Jitter {
     /// A generator fed by `seed`.
     pub(super) fn new(seed: u64) -> Jitter {
-        Jitter(seed)
+        Jitter(Random::new(seed))
     }
 
     /// The next number.
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     /// A duration from zero to `span`.

@@ -45,7 +45,7 @@ impl Gateway {
             Sender::go_on(log, kind, &activations, stands, differs, outgoing, next)
         };
         let (mut sender, plan) = match (all_due, outgoing.and_then(go_on)) {
-            (true, _) => Sender::start_full(log, kind, transfer, lanes.archive_due),
+            (true, _) => Sender::start_full(log, transfer, lanes.archive_due),
             (false, Some(goes_on)) => goes_on,
             (false, None) => {
                 Sender::start(log, kind, &activations, stands, transfer, differs.as_ref())

@@ -59,11 +59,6 @@ impl Receiver {
         self.incoming.map(|(incoming, _)| incoming).filter(|incoming| incoming.holds().is_some())
     }
 
-    /// Whether updates may come.
-    pub fn flowing(&self) -> bool {
-        self.flowing
-    }
-
     /// The name of the transfer that runs.
     pub fn transfer(&self) -> Option<u64> {
         self.incoming.as_ref().map(|(i, _)| i.id())

@@ -23,7 +23,6 @@ use crate::wire::peer::{Chunk, SyncPlan};
 /// One kind's way to the peer over one link.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    kind: Kind,
     state: State,
     /// Sequences and sizes of updates without a receipt.
     in_flight: VecDeque<(u64, usize)>,
@@ -55,7 +54,7 @@ impl Sender {
         let relation = relation_of(log, kind, activations, receiver);
         if relation == Relation::Prefix && log.reaches(receiver.sequence) {
             let state = State::Flowing(receiver.sequence);
-            let sender = Sender { received: receiver, ..Sender::with(kind, state) };
+            let sender = Sender { received: receiver, ..Sender::with(state) };
             return (sender, SyncPlan::Tail { after: receiver });
         }
         let archive = relation == Relation::Diverged;
@@ -64,7 +63,7 @@ impl Sender {
             Some(differs) => difference(whole, log, differs),
             None => whole,
         };
-        Sender::of(kind, outgoing)
+        Sender::of(outgoing)
     }
 
     /// Goes on with an interrupted transfer where the receiver is, with its chunk `next`; `None`:
@@ -85,24 +84,23 @@ impl Sender {
         let behind = relation_of(log, kind, activations, at) == Relation::Prefix;
         let followed = behind && log.reaches(at.sequence);
         let goes_on = !tail && same && followed && outgoing.go_on_at(next);
-        goes_on.then(|| Sender::of(kind, outgoing))
+        goes_on.then(|| Sender::of(outgoing))
     }
 
     /// Brings a receiver up to date from the start, whatever it holds: of this same history, or
     /// (`archive`) of another one.
-    pub fn start_full(log: &Log, kind: Kind, transfer: u64, archive: bool) -> (Sender, SyncPlan) {
-        let (sender, plan) = Sender::of(kind, Outgoing::new(transfer, log, archive));
+    pub fn start_full(log: &Log, transfer: u64, archive: bool) -> (Sender, SyncPlan) {
+        let (sender, plan) = Sender::of(Outgoing::new(transfer, log, archive));
         (Sender { asked: true, ..sender }, plan)
     }
 
-    fn of(kind: Kind, outgoing: Outgoing) -> (Sender, SyncPlan) {
+    fn of(outgoing: Outgoing) -> (Sender, SyncPlan) {
         let plan = outgoing.plan();
-        (Sender::with(kind, State::Full(Box::new(outgoing))), plan)
+        (Sender::with(State::Full(Box::new(outgoing))), plan)
     }
 
-    fn with(kind: Kind, state: State) -> Sender {
+    fn with(state: State) -> Sender {
         Sender {
-            kind,
             state,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -125,11 +123,6 @@ impl Sender {
             State::Full(outgoing) if !self.asked => Some(*outgoing),
             State::Full(_) | State::Flowing(_) => None,
         }
-    }
-
-    /// Which kind it sends.
-    pub fn kind(&self) -> Kind {
-        self.kind
     }
 
     /// The peer says how far it is.
@@ -338,7 +331,7 @@ mod tests {
     #[test]
     fn what_a_person_asked_for_ends_with_its_link() {
         let log = log_of(&[10]);
-        let (sender, _) = Sender::start_full(&log, Kind::Config, 7, false);
+        let (sender, _) = Sender::start_full(&log, 7, false);
         assert!(sender.interrupt().is_none());
     }
 

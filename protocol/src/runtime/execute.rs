@@ -4,7 +4,7 @@ use crate::event::Era;
 use crate::gateway::input::{Items, Request};
 use crate::gateway::output::Answer;
 use crate::item::{Change, ItemKey};
-use crate::limits::{OUTCOMES_MAX, PROPS_MAX_BYTES};
+use crate::limits::{KEY_MAX_BYTES, KEYS_MAX, OUTCOMES_MAX, PROPS_MAX_BYTES};
 use crate::planted::{self, RuleFault};
 use crate::runtime::alarms;
 use crate::runtime::definitions::{Definitions, page_exists};
@@ -13,12 +13,6 @@ use crate::runtime::records::{self, Object, SessionRecord};
 use crate::runtime::step::Step;
 use crate::session::{Operation, Outcome, SessionId, WriteId};
 use crate::time::{SessionClock, UnixMs};
-
-/// Keys of keyed operations that are remembered: half a day of one request in four seconds, and
-/// far above what can be on its way at once.
-pub(crate) const KEYS_MAX: u64 = 10_000;
-/// An `Idempotency-Key`: what clients make is a UUID or a hash.
-const KEY_MAX_BYTES: usize = 128;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,9 @@
 //! | `sessions` | id | [`SessionRecord`] |
 //! | `outcomes` | `{session}/{id:020}`, `key:{key}` | `Outcome` |
 //! | `events` | `{position:020}` | `KeptEvent` as JSON |
-//! | `keys`, `counted_order` | `{n:020}` | the oldest of `outcomes` and `counted`, to be dropped |
+//! | `keys` | `{n:020}` | the oldest keys of `outcomes`, to be dropped |
+//! | `counted_order` | `{tag}\t{n:020}` | the oldest of `counted`, to be dropped |
+//! | `reports` | `{counter}-{node}` | what a merge did, as JSON |
 
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
@@ -17,6 +19,7 @@ use crate::alarm::AlarmState;
 use crate::gateway::input::Items;
 use crate::item::ItemKey;
 use crate::runtime::definitions::Definitions;
+pub use crate::session::Object;
 use crate::session::{Outcome, SessionId, WriteId};
 use crate::tag::{Quality, Sample, TagPath, TagValue};
 use crate::time::UnixMs;
@@ -85,9 +88,6 @@ impl std::fmt::Debug for SessionRecord {
             .finish_non_exhaustive()
     }
 }
-
-/// A JSON object.
-pub type Object = serde_json::Map<String, serde_json::Value>;
 
 impl SessionRecord {
     /// The page's parameters.

@@ -33,8 +33,7 @@ pub const HEADER_TERM: &str = "Tandem-Term";
 /// Marks a 503 whose request had no effect; its value is the counter of the highest term known.
 pub const HEADER_STANDBY: &str = "Tandem-Standby";
 
-/// A JSON object.
-pub type Object = serde_json::Map<String, serde_json::Value>;
+pub use crate::session::Object;
 
 /// From a client to a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,14 +8,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::alarm::{AlarmDefinition, PipelineDefinition};
-use crate::limits::{
-    NAME_MAX_BYTES, PIPELINE_DELAY_MAX, TAG_PATH_MAX_BYTES, TEXT_MAX_BYTES, URL_MAX_BYTES,
-};
+use crate::limits::{NAME_MAX_BYTES, PIPELINE_DELAY_MAX, TAGS_MAX, TAG_PATH_MAX_BYTES, TEXT_MAX_BYTES, URL_MAX_BYTES};
 use crate::runtime::definitions::GatewaySettings;
 use crate::tag::{TagDefinition, TagKind, TagValue};
 
-/// Tags of one gateway: all are held in memory and each keeps a slot for its value.
-const TAGS_MAX: usize = 100_000;
 /// Alarms of one gateway: all raised ones are sent with `opened`.
 const ALARMS_MAX: usize = 10_000;
 /// Pipelines of one gateway: each is a place that people look at.

@@ -66,13 +66,13 @@ pub struct Hello {
     /// Config position: lineage and sequence.
     #[n(17)]
     pub config: Position,
-    /// Head of the config's hash chain.
+    /// Head of the config's hash chain. Reserved; not read: the marks tell two histories apart.
     #[cbor(n(18), with = "minicbor::bytes")]
     pub config_head: [u8; 32],
     /// Whether it ever had a complete config.
     #[n(19)]
     pub config_complete: bool,
-    /// A person's choice of the active node, with the term in which it was made.
+    /// A person's choice of the active node, with the term that it led to.
     #[n(20)]
     pub choice: Option<Choice>,
     /// 0 (fails) to 255 (well).
@@ -128,7 +128,7 @@ pub struct Choice {
     /// The chosen node.
     #[n(0)]
     pub node: NodeId,
-    /// The counter in force when it was made.
+    /// The counter of the term that the choice led to.
     #[n(1)]
     pub counter: u64,
 }
@@ -136,7 +136,7 @@ pub struct Choice {
 /// Sent by each node every `ping_rate`, before all else that is due.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Heartbeat {
-    /// Counts the sender's heartbeats on this link.
+    /// Counts the sender's heartbeats in this run.
     #[n(0)]
     pub n: u64,
     /// Where the sender stands.

@@ -119,7 +119,8 @@ pub enum Refusal {
     /// This node stops.
     #[n(16)]
     Stopping,
-    /// The data cannot be taken from this peer (another config lineage).
+    /// The data cannot be taken from this peer (another config lineage). Reserved; not said: such
+    /// a link stands, and neither config is sent.
     #[n(17)]
     UnknownLineage,
     /// More words than a pair has for each other.

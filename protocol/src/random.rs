@@ -5,14 +5,14 @@
 
 /// A stream of numbers.
 #[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -21,11 +21,11 @@ impl Random {
     }
 
     /// Never zero: zero names the empty history.
-    pub(super) fn name(&mut self) -> u64 {
+    pub(crate) fn name(&mut self) -> u64 {
         self.next().max(1)
     }
 
-    pub(super) fn nonce(&mut self) -> [u8; 32] {
+    pub(crate) fn nonce(&mut self) -> [u8; 32] {
         let mut nonce = [0; 32];
         for part in nonce.chunks_mut(8) {
             let bytes = self.next().to_be_bytes();
