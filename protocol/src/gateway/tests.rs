@@ -431,24 +431,3 @@ fn a_wrong_message_closes_the_link_and_the_pair_meets_again() {
     assert_eq!(pair.acting(), [0]);
     assert_eq!(pair.node(1).gateway.status().sync, SyncState::Good);
 }
-
-#[test]
-fn a_store_that_fails_leaves_no_active_without_a_durable_term() {
-    let loaded = Loaded::default();
-    let mut gateway = Gateway::new(Instant::ZERO, UnixMs(0), options(0, Role::Independent), loaded);
-    let mut permits = 0;
-    let mut failed = false;
-    loop {
-        match gateway.poll_output() {
-            Output::Store { ticket, .. } if !failed => {
-                failed = true;
-                assert_eq!(ticket, StoreTicket(1));
-                gateway.handle_input(Instant::ZERO, Input::Stored { ticket, how: Stored::Failed });
-            }
-            Output::Permit(_) => permits += 1,
-            Output::Timeout { .. } => break,
-            _ => {}
-        }
-    }
-    assert_eq!(permits, 0);
-}

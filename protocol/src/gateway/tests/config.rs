@@ -9,18 +9,16 @@ fn config_goes_to_the_backup_and_is_answered_by_two_disks() {
     let key = crate::item::ItemKey::new("project", "plant/project.toml");
     let body = Some(bytes::Bytes::from_static(b"title = \"Plant\""));
     let changes = vec![crate::item::Change { key: key.clone(), body }];
-    let request = Request::Config { changes, expect: Vec::new() };
-    let ticket = RequestTicket(5);
+    let (ticket, request) = (RequestTicket(5), Request::Config { changes, expect: Vec::new() });
     pair.input(0, Input::Request { ticket, request, wall: UnixMs(1) });
     // A heartbeat may come before the update, which may be large: it shows no difference.
     pair.node(0).gateway.heartbeat();
     pair.drain(0);
-    let is_heartbeat = |(to, input): &(usize, Input)| {
-        let beat = |message: &Message| matches!(message, Message::Heartbeat(_));
-        *to == 1 && matches!(input, Input::LinkMessage { message, .. } if beat(message))
+    let beats = |(_, (to, input)): &(_, &(usize, Input))| {
+        *to == 1 && matches!(input, Input::LinkMessage { message: Message::Heartbeat(_), .. })
     };
-    let last = pair.queue.iter().rfind(|(_, entry)| is_heartbeat(entry)).map(|(at, _)| *at);
-    let (to, heartbeat) = pair.queue.remove(&last.unwrap()).unwrap();
+    let at = *pair.queue.iter().rfind(beats).unwrap().0;
+    let (to, heartbeat) = pair.queue.remove(&at).unwrap();
     pair.input(to, heartbeat);
     assert_eq!(pair.node(1).gateway.status().sync, SyncState::Good);
     pair.run(100 * MS);

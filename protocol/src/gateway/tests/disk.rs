@@ -207,3 +207,24 @@ fn what_would_not_fit_a_frame_or_the_memory_of_both_is_refused() {
     refused(node.answers.pop(), "224 MiB");
     assert!(matches!(node.keyed("k"), Some(Answer::Done { copies: 1, .. })));
 }
+
+#[test]
+fn a_store_that_fails_leaves_no_active_without_a_durable_term() {
+    let loaded = Loaded::default();
+    let mut gateway = Gateway::new(Instant::ZERO, UnixMs(0), options(0, Role::Independent), loaded);
+    let mut permits = 0;
+    let mut failed = false;
+    loop {
+        match gateway.poll_output() {
+            Output::Store { ticket, .. } if !failed => {
+                failed = true;
+                assert_eq!(ticket, StoreTicket(1));
+                gateway.handle_input(Instant::ZERO, Input::Stored { ticket, how: Stored::Failed });
+            }
+            Output::Permit(_) => permits += 1,
+            Output::Timeout { .. } => break,
+            _ => {}
+        }
+    }
+    assert_eq!(permits, 0);
+}
