@@ -25,10 +25,10 @@ mod config;
 mod disk;
 #[path = "tests/goodbye.rs"]
 mod goodbye;
-#[path = "tests/health.rs"]
-mod health;
 #[path = "tests/greeting.rs"]
 mod greeting;
+#[path = "tests/health.rs"]
+mod health;
 #[path = "tests/merge.rs"]
 mod merge;
 #[path = "tests/switchover.rs"]

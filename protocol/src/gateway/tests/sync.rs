@@ -56,7 +56,7 @@ type Asks = fn(&mut Pair, u64);
 
 /// What lags, how it is asked for, and the copies of an answer while it is stored at one node.
 const LAGS: [(&str, Asks, Option<u8>); 2] = [
-    ("falls out of sync: what it has stored is", |pair, ticket| pair.open(0, ticket), Some(2)),
+    ("falls out of sync: what it has stored is", |pair, ticket| pair.operate(0, ticket), Some(2)),
     ("falls out of sync: the config that it has stored is", deploy, None),
 ];
 
@@ -116,7 +116,7 @@ fn with_data(active: usize) -> Pair {
     let mut pair = settled();
     for ticket in 1..=3 {
         deploy(&mut pair, ticket);
-        pair.open(0, ticket + 10);
+        pair.operate(0, ticket + 10);
     }
     pair.run(50 * MS);
     if active == 1 {
@@ -171,7 +171,7 @@ fn on_request_everything_is_sent_once_more_and_the_standby_is_told_anew() {
             let status = pair.node(index).gateway.status();
             assert_eq!((status.sync, &status.term), (SyncState::Good, &before[index]), "{place}");
         }
-        pair.open(active, 50);
+        pair.operate(active, 50);
         pair.run(20 * MS);
         assert_eq!(copies(&mut pair, active, 50), Some(2), "{place}");
     }
