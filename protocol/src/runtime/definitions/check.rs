@@ -8,7 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::alarm::{AlarmDefinition, PipelineDefinition};
-use crate::limits::{NAME_MAX_BYTES, PIPELINE_DELAY_MAX, TAGS_MAX, TAG_PATH_MAX_BYTES, TEXT_MAX_BYTES, URL_MAX_BYTES};
+use crate::limits::{
+    NAME_MAX_BYTES, PIPELINE_DELAY_MAX, TAG_PATH_MAX_BYTES, TAGS_MAX, TEXT_MAX_BYTES, URL_MAX_BYTES,
+};
 use crate::runtime::definitions::GatewaySettings;
 use crate::tag::{TagDefinition, TagKind, TagValue};
 
