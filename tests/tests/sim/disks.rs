@@ -206,6 +206,21 @@ fn full_disk_both() {
     }
 }
 
+/// Both disks are full, and there is space at the standby first: the level goes there.
+#[test]
+fn full_disk_until_the_standby_has_space() {
+    each_pair(|world| {
+        world.nodes[1].disk.full = Some(1_000);
+        fill(world, 0, 1_000);
+        pass(world, 8 * SECOND);
+        let active = usize::from(acts(world, 1));
+        world.nodes[1 - active].disk.full = None;
+        until(world, 12 * SECOND, "the node with space acts", |w| acts(w, 1 - active));
+        is_stored(world, 1, "it stores");
+        world.nodes[active].disk.full = None;
+    });
+}
+
 /// A standby whose disk fails is no copy: the active node goes on alone at once.
 #[test]
 fn failed_fsync_of_the_standby() {
