@@ -20,7 +20,8 @@ use crate::gateway::reason::Evidence;
 use crate::planted::{self, RuleFault};
 use crate::time::Instant;
 
-/// A look at the ports that shows nothing is repeated this soon: a listener may close a moment later.
+/// A look at the ports that shows nothing is repeated this soon: a listener may close a moment
+/// later.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The looks at one peer, since it was last heard.

@@ -152,7 +152,8 @@ impl Gateway {
         });
         let caught_up = caught_up && self.lags.are_well(self.now) && !self.rests_out(link);
         let config_done = config_follows || link.config_from_peer || link.config_incompatible;
-        let caught_up = caught_up || planted::is(RuleFault::InSyncEarly);
+        let lags = self.lags.over(self.now).is_some();
+        let caught_up = caught_up || (planted::is(RuleFault::InSyncEarly) && !lags);
         if link.told_in_sync || !caught_up || !config_done || self.peer.health == 0 {
             return;
         }

@@ -228,6 +228,9 @@ fn old_telling(world: &mut World) -> Result<(), String> {
     };
     until(world, 10 * SECOND, "node 0 tells it", counts_on_it)?;
     world.stall(1);
+    pass(world, 150 * MS)?;
+    // What follows that word does not arrive.
+    world.cut(0, 1);
     pass(world, 2 * SECOND)?;
     world.take_down(0, true);
     world.thaw(1);
@@ -236,6 +239,7 @@ fn old_telling(world: &mut World) -> Result<(), String> {
     if sync != Some(SyncState::OutOfDate) {
         return Err(format!("it lacks what was answered alone and says {sync:?}"));
     }
+    world.heal(0, 1);
     world.slow_link(0, 0, 0);
     world.bring_up(0);
     Ok(())

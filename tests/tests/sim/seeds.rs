@@ -8,7 +8,7 @@ use tandem_tests::sim::schedules::{self, Schedule};
 use tandem_tests::sim::world::World;
 
 /// A planted fault that no seed below this shows is not found here; the long run tries more.
-const PLANTED_SEEDS: u64 = 200;
+const PLANTED_SEEDS: u64 = 400;
 
 #[test]
 fn the_first_seeds_hold() {
