@@ -60,6 +60,8 @@ enum Mode {
 struct Told {
     active: bool,
     status: Arc<Status>,
+    /// What stood for all connections then: it may lack details that this client has heard.
+    stood: Arc<Status>,
 }
 
 /// Why a connection ends.
@@ -301,9 +303,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn watch(&mut self) -> Flow {
         match self.mode {
             Mode::Fresh | Mode::Watch(_) => {
-                // The answer comes with the next look at the stance, when it may be said.
-                self.mode = Mode::Watch(None);
-                Ok(())
+                // Whoever asks hears what is so now, details too. While that may not be said, the
+                // answer comes with the next look at the stance.
+                let now = Standing::new(&self.hub.driver);
+                if now.stance == Stance::Fenced || now.stance != self.stance() {
+                    self.mode = Mode::Watch(None);
+                    return Ok(());
+                }
+                let active = now.stance == Stance::Active;
+                let words = now.words(active, self.via_proxy);
+                let stood = Arc::clone(&self.standing.borrow().status);
+                self.mode = Mode::Watch(Some(Told { active, status: now.status, stood }));
+                self.socket.feed(tungstenite::Message::Text(words)).await
             }
             Mode::Bound(_) => {
                 let status = Box::new((*self.standing.borrow().status).clone());
@@ -332,12 +343,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let status = &standing.status;
         // The same status may have been told with the other word, a moment before the permit.
         let same = |told: &Told| {
-            told.active == active && (Arc::ptr_eq(&told.status, status) || told.status == *status)
+            told.active == active && (Arc::ptr_eq(&told.stood, status) || told.status == *status)
         };
         if heard.as_ref().is_some_and(same) {
             return None;
         }
-        *heard = Some(Told { active, status: Arc::clone(status) });
+        let (status, stood) = (Arc::clone(status), Arc::clone(status));
+        *heard = Some(Told { active, status, stood });
         Some(standing.words(active, self.via_proxy))
     }
 

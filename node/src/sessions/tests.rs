@@ -122,6 +122,11 @@ async fn a_level_is_told_at_once_and_details_of_a_status_rest() {
         assert_eq!(watch.hear("standby").await["status"]["sync"], word);
     }
     assert!(begun.elapsed() >= DETAILS_GAP, "{:?}", begun.elapsed());
+    node.syncs(SyncState::Good);
+    let mut asks = node.connect().await;
+    asks.say(json!({"type": "watch"})).await;
+    assert_eq!(asks.hear("standby").await["status"]["sync"], "Good", "who asks hears what is so");
+    asks.hears_nothing().await;
     let mut soonest = DETAILS_GAP;
     for _ in 0..5 {
         let moved = Instant::now();

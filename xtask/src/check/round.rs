@@ -90,14 +90,19 @@ pub(crate) async fn run(pair: &Pair, cast: &Cast, fault: Fault, marker: &str) ->
     all_live(cast, other).await?;
     let outage = |client: &super::Client| client.outage();
     let moved_ms = moved.into_iter().map(|bound| bound.ms_since(moment)).collect();
-    let (fsync_ms, level_ms) = (fsync_ms(other).await, Some(level_ms(other, began).await?));
+    let (fsync_ms, level_ms) = (fsync_ms(other).await, level_ms(other, began).await);
     Ok(Round { clients: seen(cast, outage), fsync_ms, level_ms, moved_ms })
 }
 
-/// After how many milliseconds this node had the level.
-async fn level_ms(node: &Node, began: u64) -> Outcome<f64> {
-    let ms = (handed_over(node, began).await? + 1).saturating_sub(began);
-    Ok(Duration::from_millis(ms).as_secs_f64() * 1000.0)
+/// After how many milliseconds this node had the level: by the first event since then that says
+/// so, for after a thaw or a heal it may take a new term.
+async fn level_ms(node: &Node, began: u64) -> Option<f64> {
+    let events = node.events().await.ok()?;
+    let took =
+        |event: &&serde_json::Value| event["kind"] == "level" && event["detail"]["to"] == "Active";
+    let times = events.iter().filter(took).filter_map(|event| event["time"].as_u64());
+    let first = times.filter(|time| *time >= began).min()?;
+    Some(Duration::from_millis(first - began).as_secs_f64() * 1000.0)
 }
 
 /// Waits until this node has the level; gives a wall time before which the other had stopped

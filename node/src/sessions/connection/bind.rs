@@ -272,7 +272,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.hub.attach(&session, self.id, &self.mailbox);
         tracing::debug!(connection = self.id, %session, page = bound.page, "session bound");
         let mut session = Session::new(session, cursor);
-        session.heard = Some(Told { active: true, status: Arc::new((*bound.status).clone()) });
+        let (status, stood) =
+            (Arc::new((*bound.status).clone()), Arc::clone(&self.standing.borrow().status));
+        session.heard = Some(Told { active: true, status, stood });
         self.mode = Mode::Bound(Box::new(session));
         self.retry_at = None;
     }
